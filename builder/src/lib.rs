@@ -1,0 +1,1 @@
+//! Dockerfile to image: parser, plan and execution through the engine's BuildHost

@@ -1,0 +1,1 @@
+//! The mica command line

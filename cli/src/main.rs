@@ -1,0 +1,3 @@
+//! The mica binary.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The container engine: domain values, the traits its adapters implement, the store, and one file per verb in [`ops`].
+//!
+//! What is deliberately absent: adapters (Dockerfiles, OCI runtimes, registries), the terminal, the process
+//! environment, `$HOME`, and any decision about where a snapshot's bytes live, which belongs to storage drivers.
+
+pub mod build;
+pub mod error;
+pub mod image;
+pub mod runtime;
+
+pub use error::{Error, Kind, Result};

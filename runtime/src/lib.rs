@@ -1,0 +1,1 @@
+//! OCI bundle to process: the client side and mica-monitor

@@ -1,0 +1,3 @@
+//! mica-monitor: the small process that stands beside every running container.
+
+fn main() {}
