@@ -1,3 +1,64 @@
-//! Development tasks: `cargo xtask help` lists them.
+//! Development tasks: `cargo xtask help` lists them. This file only dispatches; each task has a file of its own.
 
-fn main() {}
+mod bench;
+mod check;
+mod conformance;
+mod demo;
+mod fixtures;
+mod install;
+mod integration;
+mod isolate;
+mod mica;
+mod output;
+mod setup;
+mod sh;
+mod tidy;
+mod workspace;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  demo [--keep] [--yes]        the whole story once, from system packages to a removed container
+  test                         everything CI runs: tidy, fmt, clippy, tests, conformance, integration, docs
+  ci                           the same
+  setup [--print]              installs the system packages that building and testing need
+  build                        release build with drivers and monitor staged beside the binary
+  install --prefix P           binary, monitor, drivers, header, completions and man pages below P
+  conformance [PATH.so]        the driver suite on a driver file, or on all three of ours
+  integration NAME [--storage-driver D]
+                               story | concurrency | interop | all
+  fixtures                     makes the test images' root file systems below target/fixtures
+  bench [run|load|containers]  ratios against podman and docker, interleaved, in one run
+  tidy                         the structural rules of the source tree
+";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = dispatch(&args) {
+        output::error(&error);
+        std::process::exit(1);
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<()> {
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().map(String::as_str) {
+        Some("demo") => demo::run(rest),
+        Some("test" | "ci") => check::run(rest),
+        Some("setup") => setup::run(rest),
+        Some("build") => workspace::build_release().map(drop),
+        Some("install") => install::run(rest),
+        Some("conformance") => conformance::run(rest),
+        Some("integration") => integration::run(rest),
+        Some("fixtures") => fixtures::run(),
+        Some("bench") => bench::run(rest),
+        Some("tidy") => tidy::run(),
+        None | Some("help" | "--help" | "-h") => {
+            output::line(USAGE);
+            Ok(())
+        }
+        Some(other) => bail!("no task `{other}`\n\n{USAGE}"),
+    }
+}

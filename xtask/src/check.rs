@@ -1,0 +1,36 @@
+//! `cargo xtask test`: everything CI runs, in the order in which it fails soonest.
+
+use anyhow::Result;
+
+use crate::workspace::cargo;
+use crate::{fixtures, output, setup, sh, tidy, workspace};
+
+/// Runs all parts; the first failure ends the run.
+///
+/// With `MICA_NO_SKIP=1`, which CI sets, a test that cannot run here fails instead of saying so and passing.
+pub fn run(_args: &[String]) -> Result<()> {
+    setup::ensure_test()?;
+    output::part("tidy", tidy::run)?;
+    output::part("fmt", || sh::run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    output::part("clippy", || {
+        sh::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    })?;
+    output::part("build for tests", || sh::run(&mut cargo(&["build", "--workspace", "--locked"])))?;
+    output::part("unit and command tests", || sh::run(&mut cargo(&["test", "--workspace", "--locked"])))?;
+    output::part("docs", || {
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+        sh::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    workspace::build_release()?;
+    output::part("fixtures", fixtures::run)?;
+    // Each of these re-executes itself in a mount namespace of its own, so it runs as a command.
+    for task in [&["conformance"][..], &["integration", "all"]] {
+        output::part(&task.join(" "), || sh::run(sh::command(&[own()?.as_str()]).args(task)))?;
+    }
+    output::line("everything passed");
+    Ok(())
+}
+
+fn own() -> Result<String> {
+    Ok(std::env::current_exe()?.to_string_lossy().into_owned())
+}
