@@ -1,0 +1,69 @@
+//! What a driver crate writes at its end: one macro that makes its table and the exported symbol.
+
+use std::ffi::CStr;
+
+use super::{ABI_MAJOR, ABI_MINOR, DriverVt, MAGIC, Plugin};
+use crate::driver::StorageDriver;
+
+/// The type of the exported symbol.
+pub type EntryFn = unsafe extern "C" fn(u32, u32) -> *const Plugin;
+
+/// The table [`export_driver!`](crate::export_driver) puts into static memory.
+pub const fn plugin_for<D: StorageDriver>(vt: &'static DriverVt, version: &'static CStr, license: &'static CStr, build_id: &'static CStr) -> Plugin {
+    Plugin {
+        magic: MAGIC,
+        size: size_of::<Plugin>() as u32,
+        abi_major: ABI_MAJOR as u16,
+        abi_minor: ABI_MINOR as u16,
+        flags: 0,
+        driver_name: D::NAME.as_ptr(),
+        version: version.as_ptr(),
+        license: license.as_ptr(),
+        build_id: build_id.as_ptr(),
+        vt,
+    }
+}
+
+/// Whether a host of this major version can use our tables.
+pub const fn host_is_supported(host_major: u32) -> bool {
+    host_major == ABI_MAJOR
+}
+
+/// Exports a [`StorageDriver`] as a plugin; written once, at the root of the driver's crate.
+///
+/// It defines `pub fn plugin() -> &'static Plugin` and the C symbol `mica_storage_plugin_v1`, which only calls it.
+///
+/// A driver is built as `cdylib` (the plugin) and as `rlib` (for its own tests, which run the table without `dlopen`).
+/// rustc makes both in one run, so the symbol is in the rlib too, and two drivers linked into one program collide: the
+/// linker says "duplicate symbol" or drops one. Nothing can call the wrong driver by it: Rust code reaches a driver by the
+/// path of its `plugin`, and the loader asks one library handle, never the program. Mica keeps drivers out of shared
+/// programs altogether (no crate depends on a driver, checked by `cargo xtask tidy`).
+#[macro_export]
+macro_rules! export_driver {
+    ($driver:ty) => {
+        /// The table of this driver, as `mica_storage_plugin_v1` yields it.
+        pub fn plugin() -> &'static $crate::abi::Plugin {
+            const fn c_text(text: &'static str) -> &'static ::std::ffi::CStr {
+                match ::std::ffi::CStr::from_bytes_with_nul(text.as_bytes()) {
+                    Ok(text) => text,
+                    Err(_) => ::std::panic!("contains a NUL"),
+                }
+            }
+            static TABLE: $crate::abi::DriverVt = $crate::abi::table::<$driver>();
+            static PLUGIN: $crate::abi::Plugin = $crate::abi::plugin_for::<$driver>(
+                &TABLE,
+                c_text(::std::concat!(::std::env!("CARGO_PKG_VERSION"), "\0")),
+                c_text(::std::concat!(::std::env!("CARGO_PKG_LICENSE"), "\0")),
+                c_text(::std::concat!(::std::env!("CARGO_PKG_NAME"), "-", ::std::env!("CARGO_PKG_VERSION"), "\0")),
+            );
+            &PLUGIN
+        }
+
+        #[expect(unsafe_code, reason = "the one exported symbol of a plugin")]
+        // SAFETY: the name belongs to the plugin interface, and `export_driver!` documents what happens to it in an rlib.
+        #[unsafe(no_mangle)]
+        extern "C" fn mica_storage_plugin_v1(host_major: u32, _host_minor: u32) -> *const $crate::abi::Plugin {
+            if $crate::abi::host_is_supported(host_major) { plugin() } else { ::std::ptr::null() }
+        }
+    };
+}

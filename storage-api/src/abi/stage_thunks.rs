@@ -1,0 +1,180 @@
+//! One C function per verb of a stage.
+#![expect(unsafe_code, reason = "the C side of every verb reads and writes through the host's pointers")]
+
+use std::ffi::{OsStr, c_int, c_void};
+use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::guard::{guard, guard_quietly};
+use super::strings::{keys, lent_fd, path, read, write};
+use super::thunks::{driver, put};
+use super::{Drv, ErrorBuf, StageArgs as RawArgs, StageOut, StagePtr, Str};
+use crate::args::{Entry, EntryType, StageArgs, StageKind};
+use crate::driver::{Stage, StorageDriver};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+pub(super) unsafe extern "C" fn begin<D: StorageDriver>(
+    drv: *mut Drv,
+    args: *const RawArgs,
+    out: *mut *mut StagePtr,
+    place: *mut StageOut,
+    err: *mut ErrorBuf,
+) -> c_int {
+    let verb = || {
+        // SAFETY: the host's contract: an open driver, a size-prefixed struct, borrowed strings.
+        let (driver, args) = unsafe { (driver::<D>(drv)?, read(args)?) };
+        // SAFETY: as above.
+        let (id, parents) = unsafe { (Key::from_bytes(args.id.bytes())?, keys(args.parents)?) };
+        let stage = Box::new(driver.stage_begin(&StageArgs {
+            call_id: args.call_id,
+            kind: kind(&args)?,
+            id,
+            parents: &parents,
+            root_mode: args.root_mode,
+            root_uid: args.root_uid,
+            root_gid: args.root_gid,
+            quota_bytes: args.quota_bytes,
+            quota_inodes: args.quota_inodes,
+        })?);
+        let target = stage.target();
+        // The driver keeps its descriptors, the host gets its own: neither can close the other's.
+        let (dir, merged) = (duplicate(target.dir)?, duplicate(target.merged)?);
+        let mut shown = StageOut {
+            size: size_of::<StageOut>() as u32,
+            whiteout: target.whiteout as u32,
+            target_dirfd: -1,
+            merged_dirfd: -1,
+        };
+        if place.is_null() || out.is_null() {
+            return Err(Error::new(ErrorKind::Invalid, "the host passed no place for the stage"));
+        }
+        shown.target_dirfd = dir.map_or(-1, IntoRawFd::into_raw_fd);
+        shown.merged_dirfd = merged.map_or(-1, IntoRawFd::into_raw_fd);
+        // SAFETY: both are the host's out parameters.
+        unsafe {
+            write(place, &shown)?;
+            put(out, Box::into_raw(stage).cast())
+        }
+    };
+    // SAFETY: `err` is the host's error buffer.
+    unsafe { guard(err, verb) }
+}
+
+pub(super) unsafe extern "C" fn entry<S: Stage>(stage: *mut StagePtr, entry: *const super::Entry, err: *mut ErrorBuf) -> c_int {
+    let verb = || {
+        // SAFETY: the host's contract: a live stage, a size-prefixed struct, borrowed strings.
+        let (stage, raw) = unsafe { (live::<S>(stage)?, read(entry)?) };
+        // SAFETY: as above.
+        let (place, link, xattrs) = unsafe { (path(raw.path.bytes()), path(raw.link.bytes()), xattrs(&raw)) };
+        let kind = EntryType::from_code(raw.kind)
+            .ok_or_else(|| Error::unsupported(format_args!("entry type {} of `{}`", raw.kind, place.display())))?;
+        stage.entry(&Entry {
+            kind,
+            path: place,
+            link,
+            mode: raw.mode,
+            uid: raw.uid,
+            gid: raw.gid,
+            device: (raw.dev_major, raw.dev_minor),
+            mtime: (raw.mtime_s, raw.mtime_ns),
+            file_size: raw.file_size,
+            xattrs: &xattrs,
+        })
+    };
+    // SAFETY: `err` is the host's error buffer.
+    unsafe { guard(err, verb) }
+}
+
+pub(super) unsafe extern "C" fn data<S: Stage>(stage: *mut StagePtr, bytes: *const c_void, len: usize, err: *mut ErrorBuf) -> c_int {
+    let verb = || {
+        // SAFETY: the host's contract: a live stage and `len` readable bytes.
+        let (stage, bytes) = unsafe { (live::<S>(stage)?, Str { ptr: bytes.cast(), len }.bytes()) };
+        stage.data(bytes)
+    };
+    // SAFETY: `err` is the host's error buffer.
+    unsafe { guard(err, verb) }
+}
+
+pub(super) unsafe extern "C" fn tar<S: Stage>(stage: *mut StagePtr, tar: c_int, err: *mut ErrorBuf) -> c_int {
+    let verb = || {
+        // SAFETY: the host's contract: a live stage and a borrowed descriptor.
+        let (stage, tar) = unsafe { (live::<S>(stage)?, lent_fd(tar)) };
+        stage.tar(tar.ok_or_else(|| Error::new(ErrorKind::Invalid, "the host passed no tar"))?)
+    };
+    // SAFETY: `err` is the host's error buffer.
+    unsafe { guard(err, verb) }
+}
+
+pub(super) unsafe extern "C" fn sync<S: Stage>(stage: *mut StagePtr, err: *mut ErrorBuf) -> c_int {
+    // SAFETY: the host's contract: a live stage and its error buffer.
+    unsafe { guard(err, || live::<S>(stage)?.sync()) }
+}
+
+pub(super) unsafe extern "C" fn commit<S: Stage>(stage: *mut StagePtr, key: Str, bytes: *mut u64, err: *mut ErrorBuf) -> c_int {
+    let verb = || {
+        // SAFETY: the host's contract: a live stage, which this call ends.
+        let stage = unsafe { taken::<S>(stage)? };
+        // SAFETY: the host's contract: a borrowed string.
+        let key = Key::from_bytes(unsafe { key.bytes() })?;
+        let used = stage.commit(key)?;
+        if !bytes.is_null() {
+            // SAFETY: the host's out parameter.
+            unsafe { bytes.write(used) };
+        }
+        Ok(())
+    };
+    // SAFETY: `err` is the host's error buffer.
+    unsafe { guard(err, verb) }
+}
+
+pub(super) unsafe extern "C" fn abort<S: Stage>(stage: *mut StagePtr) {
+    guard_quietly(|| {
+        // SAFETY: the host's contract: a live stage, which this call ends.
+        if let Ok(stage) = unsafe { taken::<S>(stage) } {
+            stage.abort();
+        }
+    });
+}
+
+fn kind(args: &RawArgs) -> Result<StageKind> {
+    match (args.kind, args.flags) {
+        (super::STAGE_LAYER, 0) => Ok(StageKind::Layer),
+        (super::STAGE_LAYER, super::STAGE_PROMOTE) => Ok(StageKind::Promote),
+        (super::STAGE_RW, 0) => Ok(StageKind::Rw),
+        (kind, flags) => Err(Error::unsupported(format_args!("stage kind {kind} with flags {flags:#x}"))),
+    }
+}
+
+fn duplicate(fd: Option<BorrowedFd<'_>>) -> Result<Option<std::os::fd::OwnedFd>> {
+    fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose().map_err(|errno| Error::os(errno, "duplicate a stage directory"))
+}
+
+/// # Safety
+/// The entry's list and strings are readable for `'a`.
+unsafe fn xattrs<'a>(raw: &super::Entry) -> Vec<(&'a OsStr, &'a [u8])> {
+    if raw.xattrs.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: not null, and the caller vouches for the list.
+    let list = unsafe { std::slice::from_raw_parts(raw.xattrs, raw.n_xattrs) };
+    // SAFETY: the caller vouches for the strings.
+    list.iter().map(|one| unsafe { (OsStr::from_bytes(one.name.bytes()), one.value.bytes()) }).collect()
+}
+
+/// # Safety
+/// `stage` is null or came from [`begin`] of the same driver type, is not ended, and is used by one thread at a time.
+unsafe fn live<'a, S>(stage: *mut StagePtr) -> Result<&'a mut S> {
+    // SAFETY: the caller vouches for a non-null pointer.
+    unsafe { stage.cast::<S>().as_mut() }.ok_or_else(|| Error::new(ErrorKind::Invalid, "the host passed no stage"))
+}
+
+/// # Safety
+/// As for [`live`], and the stage is not used again.
+unsafe fn taken<S>(stage: *mut StagePtr) -> Result<Box<S>> {
+    if stage.is_null() {
+        return Err(Error::new(ErrorKind::Invalid, "the host passed no stage"));
+    }
+    // SAFETY: `begin` made it by Box::into_raw with this type, and the caller gives it up.
+    Ok(unsafe { Box::from_raw(stage.cast()) })
+}

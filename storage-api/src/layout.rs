@@ -1,0 +1,1 @@
+//! Fixed subdirectories of a driver root.

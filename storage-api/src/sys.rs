@@ -1,0 +1,52 @@
+//! Kernel calls that no dependency wraps.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+bitflags::bitflags! {
+    /// Attributes of a mount, `MOUNT_ATTR_*`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct MountAttr: u64 {
+        /// Nothing may be written.
+        const RDONLY = libc::MOUNT_ATTR_RDONLY;
+        /// No set-user-ID.
+        const NOSUID = libc::MOUNT_ATTR_NOSUID;
+        /// No devices.
+        const NODEV = libc::MOUNT_ATTR_NODEV;
+        /// No execution.
+        const NOEXEC = libc::MOUNT_ATTR_NOEXEC;
+        /// Access times are not kept.
+        const NOATIME = libc::MOUNT_ATTR_NOATIME;
+    }
+}
+
+/// Sets attributes of a detached mount, makes it private, and maps its ids through a user namespace where one is given.
+///
+/// Private matters: a clone of a shared mount is its peer, and what the container mounts later would appear on the host.
+#[expect(unsafe_code, reason = "mount_setattr(2) is in neither rustix nor nix")]
+pub fn mount_setattr(mount: BorrowedFd<'_>, set: MountAttr, idmap_userns: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let attr = libc::mount_attr {
+        attr_set: set.bits() | if idmap_userns.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 },
+        attr_clr: if set.contains(MountAttr::NOATIME) { libc::MOUNT_ATTR__ATIME } else { 0 },
+        propagation: libc::MS_PRIVATE,
+        userns_fd: idmap_userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: the descriptors are open for the call, the path is an empty C string, and the kernel only reads `attr`, whose
+    // size is given.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,1 @@
+//! Removing and measuring trees.
