@@ -1,0 +1,286 @@
+//! The request: everything a person can ask of a container at `create`, as it is stored with the container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a person asked for. Fields left at their default follow the image, or Docker's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// Image reference or ID as typed.
+    pub image: String,
+    /// Name; a random one when `None`.
+    pub name: Option<String>,
+    /// Arguments after the image; empty takes the image's command.
+    pub command: Vec<String>,
+    /// `--entrypoint`; `Some` of nothing or of one empty string clears the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// `NAME=value` entries, later ones win.
+    pub env: Vec<String>,
+    /// Names to take out of the image's environment.
+    pub env_remove: Vec<String>,
+    /// `user[:group]`, by name or number.
+    pub user: Option<String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// Host name; the short ID when `None`.
+    pub hostname: Option<String>,
+    /// Labels, over the image's.
+    pub labels: BTreeMap<String, String>,
+    /// A terminal.
+    pub tty: bool,
+    /// Keep stdin open.
+    pub stdin_open: bool,
+    /// Binds and volumes.
+    pub mounts: Vec<MountSpec>,
+    /// Memory file systems.
+    pub tmpfs: Vec<TmpfsSpec>,
+    /// Mount the root file system read-only.
+    pub read_only: bool,
+    /// Which network the container sees.
+    pub network: NetworkMode,
+    /// Run a small init as process 1.
+    pub init: bool,
+    /// Signal `stop` sends first, by name or number.
+    pub stop_signal: Option<String>,
+    /// Seconds `stop` waits; 10 when `None`, for ever when negative.
+    pub stop_timeout: Option<i64>,
+    /// Remove the container and its anonymous volumes when it exits.
+    pub auto_remove: bool,
+    /// Capabilities to add, with or without `CAP_`, or `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities to take away, with or without `CAP_`, or `ALL`.
+    pub cap_drop: Vec<String>,
+    /// All capabilities, all devices, no seccomp, nothing masked.
+    pub privileged: bool,
+    /// Forbid gaining privileges through exec.
+    pub no_new_privileges: bool,
+    /// The system call filter.
+    pub seccomp: SeccompChoice,
+    /// Resource limits of the process.
+    pub ulimits: Vec<Ulimit>,
+    /// Limits of the control group.
+    pub resources: Resources,
+    /// Size of `/dev/shm` in bytes; 64 MiB when `None`.
+    pub shm_size: Option<u64>,
+    /// Host devices.
+    pub devices: Vec<DeviceSpec>,
+    /// Namespaced kernel settings.
+    pub sysctls: BTreeMap<String, String>,
+    /// Lines of `/etc/hosts`, `name:address`.
+    pub add_hosts: Vec<String>,
+    /// Name servers instead of the host's.
+    pub dns: Vec<String>,
+    /// Search domains instead of the host's.
+    pub dns_search: Vec<String>,
+    /// Resolver options instead of the host's.
+    pub dns_options: Vec<String>,
+    /// Where output goes.
+    pub log: LogSpec,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    /// An OCI runtime by name or path; `None` is the embedded one.
+    pub runtime: Option<String>,
+    /// Supplementary groups by name or number.
+    pub group_add: Vec<String>,
+    /// The user namespace.
+    pub userns: UsernsMode,
+    /// Adjustment of the kernel's out-of-memory score.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Which network a container sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// A namespace of its own with nothing but loopback.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+}
+
+impl NetworkMode {
+    /// The word `--network` takes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// The user namespace of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UsernsMode {
+    /// The host's: root in the container is root on the host, held by capabilities and seccomp.
+    #[default]
+    Host,
+}
+
+/// A bind or volume mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSpec {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// True when the container may not write.
+    pub read_only: bool,
+    /// How later mounts below it travel; private when `None`.
+    pub propagation: Option<Propagation>,
+    /// True to leave a new volume empty.
+    pub no_copy: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A path of the host.
+    Bind {
+        /// Absolute path.
+        path: PathBuf,
+        /// True to make a missing path a directory (`-v`), false to refuse it (`--mount`).
+        create: bool,
+    },
+    /// A volume; without a name one is made for this container alone.
+    Volume {
+        /// Its name.
+        name: Option<String>,
+    },
+}
+
+/// How mounts below a bind travel between the host and the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagation {
+    /// Not at all, with everything below.
+    Rprivate,
+    /// Not at all.
+    Private,
+    /// Both ways, with everything below.
+    Rshared,
+    /// Both ways.
+    Shared,
+    /// From the host only, with everything below.
+    Rslave,
+    /// From the host only.
+    Slave,
+}
+
+impl Propagation {
+    /// The mount option's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rprivate => "rprivate",
+            Self::Private => "private",
+            Self::Rshared => "rshared",
+            Self::Shared => "shared",
+            Self::Rslave => "rslave",
+            Self::Slave => "slave",
+        }
+    }
+}
+
+/// A memory file system in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmpfsSpec {
+    /// Absolute path in the container.
+    pub target: String,
+    /// Mount options over `noexec,nosuid,nodev`.
+    pub options: Vec<String>,
+}
+
+/// The system call filter of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SeccompChoice {
+    /// Mica's profile.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+    /// The text of a profile: Docker's form or the OCI form.
+    Profile(String),
+}
+
+/// A resource limit of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// Lower-case name without `RLIMIT_`, for example `nofile`.
+    pub name: String,
+    /// Soft limit; `u64::MAX` is unlimited.
+    pub soft: u64,
+    /// Hard limit; `u64::MAX` is unlimited.
+    pub hard: u64,
+}
+
+/// Limits of the control group. `None` sets nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Bytes of memory and swap; -1 is unlimited. Twice the memory when `None`, as Docker has it.
+    pub memory_swap: Option<i64>,
+    /// Bytes of memory that reclaim leaves alone.
+    pub memory_reservation: Option<i64>,
+    /// Thousandths of a processor.
+    pub milli_cpus: Option<u64>,
+    /// Weight of processor time (`cpu.shares`).
+    pub cpu_shares: Option<u64>,
+    /// Processors, for example `0-2,7`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    pub cpuset_mems: Option<String>,
+    /// Number of processes; 0 or -1 is unlimited.
+    pub pids: Option<i64>,
+}
+
+/// A device of the host in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSpec {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub target: String,
+    /// Some of `r`, `w` and `m`.
+    pub access: String,
+}
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogSpec {
+    /// The driver.
+    pub driver: LogDriver,
+    /// Size in bytes at which the file is rotated.
+    pub max_size: Option<u64>,
+    /// How many files are kept; 1 when `None`.
+    pub max_files: Option<u32>,
+}
+
+/// Log drivers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogDriver {
+    /// Docker's json-file.
+    #[default]
+    #[serde(rename = "json-file")]
+    JsonFile,
+    /// Nothing is kept.
+    #[serde(rename = "none")]
+    None,
+}
+
+impl LogDriver {
+    /// The word `--log-driver` takes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::None => "none",
+        }
+    }
+}

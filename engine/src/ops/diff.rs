@@ -1,0 +1,13 @@
+//! `diff`: what a container changed in its file system.
+
+use mica_layer::Change;
+
+use crate::{Engine, Result};
+
+impl Engine {
+    /// The changes of a container against its image, in the order of paths. Paths are relative to the root.
+    pub async fn diff(&self, container: &str) -> Result<Vec<Change>> {
+        let _ = container;
+        todo!()
+    }
+}

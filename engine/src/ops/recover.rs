@@ -1,0 +1,1 @@
+//! Recovery of containers whose monitor died, and of what cut-off commands left.
