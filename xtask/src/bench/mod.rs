@@ -24,6 +24,8 @@ pub fn run(args: &[String]) -> Result<()> {
     let memory = workspace::target().join("bench");
     fs_err::create_dir_all(&memory)?;
     sh::run(sh::command(&["mount", "-t", "tmpfs", "-o", "size=18G", "bench"]).arg(&memory))?;
+    // Podman raises limits by default, which a machine without CAP_SYS_RESOURCE refuses.
+    fs_err::write(memory.join("containers.conf"), "[containers]\ndefault_ulimits = []\n")?;
     let result = match args.first().map(String::as_str) {
         None => start::run(&memory).and_then(|()| containers::run(&memory)).and_then(|()| load::run(&memory)),
         Some("run") => start::run(&memory),
@@ -89,6 +91,7 @@ fn podman(memory: &std::path::Path, args: &[&str]) -> Command {
     let mut command =
         sh::command(&["podman", "--storage-driver", "overlay", "--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
     command.arg("--root").arg(memory.join("podman")).arg("--runroot").arg(memory.join("podman-run"));
+    command.env("CONTAINERS_CONF", memory.join("containers.conf"));
     command.args(args);
     command
 }
