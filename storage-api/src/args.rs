@@ -80,7 +80,17 @@ pub struct StageArgs<'a> {
 impl<'a> StageArgs<'a> {
     /// A stage on these parents; the root directory is 0755 root:root, there is no quota.
     pub fn new(kind: StageKind, id: Key<'a>, parents: &'a [Key<'a>]) -> Self {
-        Self { call_id: 0, kind, id, parents, root_mode: 0o755, root_uid: 0, root_gid: 0, quota_bytes: 0, quota_inodes: 0 }
+        Self {
+            call_id: 0,
+            kind,
+            id,
+            parents,
+            root_mode: 0o755,
+            root_uid: 0,
+            root_gid: 0,
+            quota_bytes: 0,
+            quota_inodes: 0,
+        }
     }
 }
 
@@ -122,7 +132,15 @@ impl<'a> MountArgs<'a> {
 
     /// A read-only view of the chain.
     pub fn view(parents: &'a [Key<'a>]) -> Self {
-        Self { call_id: 0, rw_id: None, parents, flags: MountFlags::empty(), idmap_userns: None, selinux_label: None, options: &[] }
+        Self {
+            call_id: 0,
+            rw_id: None,
+            parents,
+            flags: MountFlags::empty(),
+            idmap_userns: None,
+            selinux_label: None,
+            options: &[],
+        }
     }
 }
 
@@ -232,7 +250,9 @@ impl EntryType {
     /// The type with this number in the C interface.
     pub fn from_code(code: u32) -> Option<Self> {
         use EntryType::{Block, Char, Directory, Fifo, File, Hardlink, Opaque, Symlink, Whiteout};
-        [File, Directory, Symlink, Hardlink, Char, Block, Fifo, Whiteout, Opaque].into_iter().find(|kind| *kind as u32 == code)
+        [File, Directory, Symlink, Hardlink, Char, Block, Fifo, Whiteout, Opaque]
+            .into_iter()
+            .find(|kind| *kind as u32 == code)
     }
 }
 

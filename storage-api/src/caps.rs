@@ -65,7 +65,9 @@ pub enum Whiteout {
 impl Whiteout {
     /// The style with this number in the C interface.
     pub fn from_code(code: u32) -> Option<Self> {
-        [Self::Direct, Self::OverlayTrusted, Self::OverlayUser, Self::OciFiles].into_iter().find(|style| *style as u32 == code)
+        [Self::Direct, Self::OverlayTrusted, Self::OverlayUser, Self::OciFiles]
+            .into_iter()
+            .find(|style| *style as u32 == code)
     }
 }
 

@@ -39,7 +39,12 @@ pub trait StorageDriver: Send + Sync + Sized + 'static {
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd>;
 
     /// Yields what an rw object changed, in lexical order of the paths. `Fallback`: the engine walks both trees.
-    fn changes(&self, rw_id: Key<'_>, parents: &[Key<'_>], yield_change: &mut dyn FnMut(&Change<'_>) -> Flow) -> Result<()> {
+    fn changes(
+        &self,
+        rw_id: Key<'_>,
+        parents: &[Key<'_>],
+        yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
+    ) -> Result<()> {
         let _ = (rw_id, parents, yield_change);
         Err(Error::fallback())
     }

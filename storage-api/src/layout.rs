@@ -149,7 +149,12 @@ impl Layout {
 
 /// Opens a directory below another; never follows a symbolic link in its place.
 pub fn open_dir(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// The type of the file system a directory lies on, as `/proc/filesystems` names it, or its magic number.
@@ -175,7 +180,8 @@ pub fn filesystem_name(dir: BorrowedFd<'_>) -> Result<String> {
 
 /// Whether files below a directory can share bytes (FICLONE). Leaves nothing behind.
 pub fn reflinks(dir: BorrowedFd<'_>) -> bool {
-    let nameless = || rustix::fs::openat(dir, ".", OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    let nameless =
+        || rustix::fs::openat(dir, ".", OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
     let (Ok(from), Ok(to)) = (nameless(), nameless()) else { return false };
     rustix::io::write(&from, b"x").is_ok() && rustix::fs::ioctl_ficlone(&to, &from).is_ok()
 }
@@ -272,7 +278,9 @@ mod tests {
         with_layout(|layout, root| {
             fs_err::write(root.join("layers/file"), "").unwrap();
             fs_err::os::unix::fs::symlink("/", root.join("layers/link")).unwrap();
-            for (id, kind) in [("file", ErrorKind::Corrupt), ("link", ErrorKind::Corrupt), ("none", ErrorKind::NotFound)] {
+            for (id, kind) in
+                [("file", ErrorKind::Corrupt), ("link", ErrorKind::Corrupt), ("none", ErrorKind::NotFound)]
+            {
                 let error = layout.check(ObjectKind::Layer, key(id), CheckLevel::Present).unwrap_err();
                 assert_eq!(error.kind, kind, "{id}");
             }

@@ -44,7 +44,12 @@ pub fn names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<(CString, FileType)>
 
 /// Opens a directory to read it, without following a symbolic link in its place.
 pub fn open(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Removes a file or a whole tree. Looks at the deadline only after it has removed something, so every call makes progress.
@@ -60,12 +65,18 @@ pub fn remove(parent: BorrowedFd<'_>, name: &CStr, deadline: Option<Instant>) ->
         Err(errno) => return Err(Error::os(errno, show())),
     }
     let Some(top) = open_to_empty(parent, name).during(show)? else { return Ok(Deleted::Wholly) };
-    let mut stack = vec![Level { subdirs: empty_of_files(top.as_fd(), &removed, &late).during(show)?, dir: Some(top), name: name.to_owned() }];
+    let mut stack = vec![Level {
+        subdirs: empty_of_files(top.as_fd(), &removed, &late).during(show)?,
+        dir: Some(top),
+        name: name.to_owned(),
+    }];
     while let Some(level) = stack.last_mut() {
         if late() {
             return Ok(Deleted::Partly);
         }
-        let Some(dir) = level.dir.as_ref() else { return Err(Error::new(crate::ErrorKind::Other, "a walk lost its directory")) };
+        let Some(dir) = level.dir.as_ref() else {
+            return Err(Error::new(crate::ErrorKind::Other, "a walk lost its directory"));
+        };
         if let Some(subdir) = level.subdirs.pop() {
             if let Some(next) = open_to_empty(dir.as_fd(), &subdir).during(show)? {
                 let subdirs = empty_of_files(next.as_fd(), &removed, &late).during(show)?;
@@ -118,7 +129,9 @@ pub fn usage(top: BorrowedFd<'_>) -> Result<Usage> {
     let mut stack = vec![Level { subdirs: Vec::new(), dir: Some(top), name: CString::default() }];
     let mut fresh = true;
     while let Some(level) = stack.last_mut() {
-        let Some(dir) = level.dir.as_ref() else { return Err(Error::new(crate::ErrorKind::Other, "a walk lost its directory")) };
+        let Some(dir) = level.dir.as_ref() else {
+            return Err(Error::new(crate::ErrorKind::Other, "a walk lost its directory"));
+        };
         if fresh {
             for (name, _) in names(dir.as_fd()).during(show)? {
                 match count(dir.as_fd(), &name, AtFlags::empty()) {
@@ -178,7 +191,11 @@ fn open_to_empty(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Opti
 }
 
 /// Unlinks all that is no directory; yields the directories.
-fn empty_of_files(dir: BorrowedFd<'_>, removed: &Cell<bool>, late: &dyn Fn() -> bool) -> rustix::io::Result<Vec<CString>> {
+fn empty_of_files(
+    dir: BorrowedFd<'_>,
+    removed: &Cell<bool>,
+    late: &dyn Fn() -> bool,
+) -> rustix::io::Result<Vec<CString>> {
     let mut subdirs = Vec::new();
     let mut freed_write = false;
     for (name, kind) in names(dir)? {

@@ -8,9 +8,31 @@ use crate::driver::StorageDriver;
 /// The type of the exported symbol.
 pub type EntryFn = unsafe extern "C" fn(u32, u32) -> *const Plugin;
 
-/// The table [`export_driver!`](crate::export_driver) puts into static memory.
-pub const fn plugin_for<D: StorageDriver>(vt: &'static DriverVt, version: &'static CStr, license: &'static CStr, build_id: &'static CStr) -> Plugin {
-    Plugin {
+/// A table made from a [`StorageDriver`], and from nothing else: what `plugin()` of a driver crate yields, so that safe code
+/// can hand it to the loader.
+#[derive(Debug)]
+pub struct Exported(Plugin);
+
+impl Exported {
+    /// The table as it crosses.
+    pub fn table(&self) -> &Plugin {
+        &self.0
+    }
+}
+
+struct TableOf<D>(std::marker::PhantomData<D>);
+
+impl<D: StorageDriver> TableOf<D> {
+    const TABLE: DriverVt = super::table::<D>();
+}
+
+/// The value [`export_driver!`](crate::export_driver) puts into static memory.
+pub const fn exported<D: StorageDriver>(
+    version: &'static CStr,
+    license: &'static CStr,
+    build_id: &'static CStr,
+) -> Exported {
+    Exported(Plugin {
         magic: MAGIC,
         size: size_of::<Plugin>() as u32,
         abi_major: ABI_MAJOR as u16,
@@ -20,8 +42,8 @@ pub const fn plugin_for<D: StorageDriver>(vt: &'static DriverVt, version: &'stat
         version: version.as_ptr(),
         license: license.as_ptr(),
         build_id: build_id.as_ptr(),
-        vt,
-    }
+        vt: &TableOf::<D>::TABLE,
+    })
 }
 
 /// Whether a host of this major version can use our tables.
@@ -31,7 +53,7 @@ pub const fn host_is_supported(host_major: u32) -> bool {
 
 /// Exports a [`StorageDriver`] as a plugin; written once, at the root of the driver's crate.
 ///
-/// It defines `pub fn plugin() -> &'static Plugin` and the C symbol `mica_storage_plugin_v1`, which only calls it.
+/// It defines `pub fn plugin() -> &'static Exported` and the C symbol `mica_storage_plugin_v1`, which only calls it.
 ///
 /// A driver is built as `cdylib` (the plugin) and as `rlib` (for its own tests, which run the table without `dlopen`).
 /// rustc makes both in one run, so the symbol is in the rlib too, and two drivers linked into one program collide: the
@@ -42,16 +64,14 @@ pub const fn host_is_supported(host_major: u32) -> bool {
 macro_rules! export_driver {
     ($driver:ty) => {
         /// The table of this driver, as `mica_storage_plugin_v1` yields it.
-        pub fn plugin() -> &'static $crate::abi::Plugin {
+        pub fn plugin() -> &'static $crate::abi::Exported {
             const fn c_text(text: &'static str) -> &'static ::std::ffi::CStr {
                 match ::std::ffi::CStr::from_bytes_with_nul(text.as_bytes()) {
                     Ok(text) => text,
                     Err(_) => ::std::panic!("contains a NUL"),
                 }
             }
-            static TABLE: $crate::abi::DriverVt = $crate::abi::table::<$driver>();
-            static PLUGIN: $crate::abi::Plugin = $crate::abi::plugin_for::<$driver>(
-                &TABLE,
+            static PLUGIN: $crate::abi::Exported = $crate::abi::exported::<$driver>(
                 c_text(::std::concat!(::std::env!("CARGO_PKG_VERSION"), "\0")),
                 c_text(::std::concat!(::std::env!("CARGO_PKG_LICENSE"), "\0")),
                 c_text(::std::concat!(::std::env!("CARGO_PKG_NAME"), "-", ::std::env!("CARGO_PKG_VERSION"), "\0")),
@@ -63,7 +83,7 @@ macro_rules! export_driver {
         // SAFETY: the name belongs to the plugin interface, and `export_driver!` documents what happens to it in an rlib.
         #[unsafe(no_mangle)]
         extern "C" fn mica_storage_plugin_v1(host_major: u32, _host_minor: u32) -> *const $crate::abi::Plugin {
-            if $crate::abi::host_is_supported(host_major) { plugin() } else { ::std::ptr::null() }
+            if $crate::abi::host_is_supported(host_major) { plugin().table() } else { ::std::ptr::null() }
         }
     };
 }

@@ -7,11 +7,11 @@ mod export;
 mod guard;
 mod stage_thunks;
 mod strings;
-mod thunks;
 #[cfg(test)]
 mod tests;
+mod thunks;
 
-pub use export::{EntryFn, host_is_supported, plugin_for};
+pub use export::{EntryFn, Exported, exported, host_is_supported};
 pub use guard::guard;
 pub use strings::{keys, opt_bytes, strs};
 
@@ -261,10 +261,13 @@ pub struct StagePtr {
 pub struct DriverVt {
     pub size: u32,
     pub reserved: u32,
-    pub open: Option<unsafe extern "C" fn(*const HostTable, *const OpenArgs, *mut *mut Drv, *mut Info, *mut ErrorBuf) -> c_int>,
+    pub open: Option<
+        unsafe extern "C" fn(*const HostTable, *const OpenArgs, *mut *mut Drv, *mut Info, *mut ErrorBuf) -> c_int,
+    >,
     pub close: Option<unsafe extern "C" fn(*mut Drv)>,
-    pub stage_begin:
-        Option<unsafe extern "C" fn(*mut Drv, *const StageArgs, *mut *mut StagePtr, *mut StageOut, *mut ErrorBuf) -> c_int>,
+    pub stage_begin: Option<
+        unsafe extern "C" fn(*mut Drv, *const StageArgs, *mut *mut StagePtr, *mut StageOut, *mut ErrorBuf) -> c_int,
+    >,
     pub stage_entry: Option<unsafe extern "C" fn(*mut StagePtr, *const Entry, *mut ErrorBuf) -> c_int>,
     pub stage_data: Option<unsafe extern "C" fn(*mut StagePtr, *const c_void, usize, *mut ErrorBuf) -> c_int>,
     pub stage_tar: Option<unsafe extern "C" fn(*mut StagePtr, c_int, *mut ErrorBuf) -> c_int>,
@@ -272,7 +275,8 @@ pub struct DriverVt {
     pub stage_commit: Option<unsafe extern "C" fn(*mut StagePtr, Str, *mut u64, *mut ErrorBuf) -> c_int>,
     pub stage_abort: Option<unsafe extern "C" fn(*mut StagePtr)>,
     pub mount: Option<unsafe extern "C" fn(*mut Drv, *const MountArgs, *mut c_int, *mut ErrorBuf) -> c_int>,
-    pub changes: Option<unsafe extern "C" fn(*mut Drv, Str, Strs, Option<ChangeFn>, *mut c_void, *mut ErrorBuf) -> c_int>,
+    pub changes:
+        Option<unsafe extern "C" fn(*mut Drv, Str, Strs, Option<ChangeFn>, *mut c_void, *mut ErrorBuf) -> c_int>,
     pub usage: Option<unsafe extern "C" fn(*mut Drv, u32, Str, *mut u64, *mut u64, *mut ErrorBuf) -> c_int>,
     pub remove: Option<unsafe extern "C" fn(*mut Drv, u32, Str, *mut ErrorBuf) -> c_int>,
     pub reap: Option<unsafe extern "C" fn(*mut Drv, u64, *mut u64, *mut ErrorBuf) -> c_int>,
@@ -299,7 +303,7 @@ pub struct Plugin {
 }
 
 #[expect(unsafe_code, reason = "a table in static memory is shared by all threads")]
-// SAFETY: every pointer in the table leads to immutable memory that lives as long as the process: `plugin_for` takes
+// SAFETY: every pointer in the table leads to immutable memory that lives as long as the process: `exported` takes
 // `'static` values only, and the loader never unloads a plugin.
 unsafe impl Sync for Plugin {}
 

@@ -61,7 +61,11 @@ pub(super) unsafe extern "C" fn begin<D: StorageDriver>(
     unsafe { guard(err, verb) }
 }
 
-pub(super) unsafe extern "C" fn entry<S: Stage>(stage: *mut StagePtr, entry: *const super::Entry, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn entry<S: Stage>(
+    stage: *mut StagePtr,
+    entry: *const super::Entry,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: a live stage, a size-prefixed struct, borrowed strings.
         let (stage, raw) = unsafe { (live::<S>(stage)?, read(entry)?) };
@@ -86,7 +90,12 @@ pub(super) unsafe extern "C" fn entry<S: Stage>(stage: *mut StagePtr, entry: *co
     unsafe { guard(err, verb) }
 }
 
-pub(super) unsafe extern "C" fn data<S: Stage>(stage: *mut StagePtr, bytes: *const c_void, len: usize, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn data<S: Stage>(
+    stage: *mut StagePtr,
+    bytes: *const c_void,
+    len: usize,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: a live stage and `len` readable bytes.
         let (stage, bytes) = unsafe { (live::<S>(stage)?, Str { ptr: bytes.cast(), len }.bytes()) };
@@ -111,7 +120,12 @@ pub(super) unsafe extern "C" fn sync<S: Stage>(stage: *mut StagePtr, err: *mut E
     unsafe { guard(err, || live::<S>(stage)?.sync()) }
 }
 
-pub(super) unsafe extern "C" fn commit<S: Stage>(stage: *mut StagePtr, key: Str, bytes: *mut u64, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn commit<S: Stage>(
+    stage: *mut StagePtr,
+    key: Str,
+    bytes: *mut u64,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: a live stage, which this call ends.
         let stage = unsafe { taken::<S>(stage)? };
@@ -147,7 +161,9 @@ fn kind(args: &RawArgs) -> Result<StageKind> {
 }
 
 fn duplicate(fd: Option<BorrowedFd<'_>>) -> Result<Option<std::os::fd::OwnedFd>> {
-    fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose().map_err(|errno| Error::os(errno, "duplicate a stage directory"))
+    fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0))
+        .transpose()
+        .map_err(|errno| Error::os(errno, "duplicate a stage directory"))
 }
 
 /// # Safety

@@ -83,7 +83,8 @@ pub(super) unsafe fn texts<'a>(list: Strs) -> Result<Vec<&'a str>> {
 }
 
 pub(super) fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, format!("`{}` is not UTF-8", bytes.escape_ascii())))
+    std::str::from_utf8(bytes)
+        .map_err(|_| Error::new(ErrorKind::Invalid, format!("`{}` is not UTF-8", bytes.escape_ascii())))
 }
 
 pub(super) fn path(bytes: &[u8]) -> &Path {

@@ -153,7 +153,12 @@ pub(super) unsafe extern "C" fn usage<D: StorageDriver>(
     unsafe { guard(err, verb) }
 }
 
-pub(super) unsafe extern "C" fn remove<D: StorageDriver>(drv: *mut Drv, kind: u32, id: Str, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn remove<D: StorageDriver>(
+    drv: *mut Drv,
+    kind: u32,
+    id: Str,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: an open driver and a borrowed string.
         let (driver, id) = unsafe { (driver::<D>(drv)?, Key::from_bytes(id.bytes())?) };
@@ -163,7 +168,12 @@ pub(super) unsafe extern "C" fn remove<D: StorageDriver>(drv: *mut Drv, kind: u3
     unsafe { guard(err, verb) }
 }
 
-pub(super) unsafe extern "C" fn reap<D: StorageDriver>(drv: *mut Drv, budget_ms: u64, left: *mut u64, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn reap<D: StorageDriver>(
+    drv: *mut Drv,
+    budget_ms: u64,
+    left: *mut u64,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: an open driver.
         let driver = unsafe { driver::<D>(drv)? };
@@ -194,7 +204,13 @@ pub(super) unsafe extern "C" fn list<D: StorageDriver>(
     unsafe { guard(err, verb) }
 }
 
-pub(super) unsafe extern "C" fn check<D: StorageDriver>(drv: *mut Drv, kind: u32, id: Str, level: u32, err: *mut ErrorBuf) -> c_int {
+pub(super) unsafe extern "C" fn check<D: StorageDriver>(
+    drv: *mut Drv,
+    kind: u32,
+    id: Str,
+    level: u32,
+    err: *mut ErrorBuf,
+) -> c_int {
     let verb = || {
         // SAFETY: the host's contract: an open driver and a borrowed string.
         let (driver, id) = unsafe { (driver::<D>(drv)?, Key::from_bytes(id.bytes())?) };

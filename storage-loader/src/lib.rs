@@ -1,0 +1,32 @@
+//! Finds, checks and loads storage drivers, and calls them safely.
+//!
+//! The order of events: [`SearchPath`] says where plugins may lie, [`discover`] finds the file of a name, [`Plugin::load`]
+//! refuses files that somebody else could have written, loads the rest for ever and checks the table, [`Plugin::open`]
+//! yields a [`Driver`], whose methods are the verbs of `mica_storage.h` as safe Rust. A driver is not trusted to be right:
+//! whatever it returns is checked, and an [`Error`] names the driver and the verb.
+//!
+//! The host's side of the contract lives here too: the `locks/` directory inside each driver's root, and the tree copy,
+//! which is also [`copy_tree`] for callers in Rust.
+//!
+//! Deliberately absent: reading the environment or a configuration (the caller fills the [`SearchPath`]), choosing a driver,
+//! async, printing.
+
+mod call;
+mod copy;
+mod driver;
+mod error;
+mod host;
+mod plugin;
+mod search;
+mod stage;
+mod table;
+mod trust;
+mod yielding;
+
+pub use copy::copy_tree;
+pub use driver::Driver;
+pub use error::{Error, Refusal, Result};
+pub use host::{HostServices, NoServices};
+pub use plugin::{OpenArgs, Plugin, PluginInfo};
+pub use search::{Candidate, SearchPath, candidates, discover};
+pub use stage::Stage;
