@@ -4,8 +4,17 @@
 //! environment, `$HOME`, and any decision about where a snapshot's bytes live, which belongs to storage drivers.
 
 pub mod build;
+pub mod bundle;
+pub mod container;
+pub mod engine;
 pub mod error;
 pub mod image;
+pub mod ops;
+pub mod reference;
 pub mod runtime;
+pub mod storage;
+pub mod store;
 
+pub use engine::{Durability, Engine, Options};
 pub use error::{Error, Kind, Result};
+pub use reference::Reference;

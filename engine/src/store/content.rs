@@ -1,0 +1,118 @@
+//! Blobs by digest, and the way in: `content/ingest/<id>`, verified, then one rename.
+//!
+//! A blob without a row is garbage, so a blob may be put in place at any time by anyone; the row comes later.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use mica_layer::{Digest, Hasher};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Store, fresh_id};
+use crate::{Error, Kind, Result};
+
+/// The most bytes of a manifest or config that are read (CVE-2023-25153: a JSON document must not fill the memory).
+pub(crate) const DOCUMENT_MAX: u64 = 4 << 20;
+
+/// Bytes on their way into the store. Dropped before [`Ingest::finish`], they are gone; after a crash, the free flock on
+/// the file tells the next sweep that nobody will finish it.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    path: PathBuf,
+    file: File,
+    placed: bool,
+}
+
+impl Ingest {
+    /// The file, to write and read.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it is while it is on its way.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts the bytes in place as the blob `digest`. The caller has computed the digest of what it wrote.
+    pub(crate) fn finish(mut self, store: &Store, digest: &Digest) -> Result<()> {
+        let place = store.blob_path(digest);
+        if let Some(parent) = place.parent() {
+            super::private_directory(parent)?;
+        }
+        fs_err::rename(&self.path, &place).map_err(|error| Error::io("rename", &self.path)(error.into()))?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs_err::remove_file(&self.path);
+        }
+    }
+}
+
+impl Store {
+    /// Where a blob is, or would be.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root().join("content/blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// Opens a blob for reading.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let path = self.blob_path(digest);
+        std::fs::OpenOptions::new().read(true).open(&path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                return Error::refused(Kind::Corrupt, format!("blob `{digest}` is missing from the store"))
+                    .with_hint("`mica system check --repair` finds what is damaged; loading the image again mends it");
+            }
+            Error::io("open", path)(error)
+        })
+    }
+
+    /// Reads a manifest or config and verifies its digest.
+    pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = self.open_blob(digest)?.take(DOCUMENT_MAX + 1);
+        file.read_to_end(&mut bytes).map_err(Error::io("read", self.blob_path(digest)))?;
+        let mut hasher = Hasher::with(digest.algorithm());
+        hasher.update(&bytes);
+        if hasher.finish() != *digest {
+            return Err(Error::refused(Kind::Corrupt, format!("blob `{digest}` is damaged: its bytes have another digest"))
+                .with_hint("loading the image again mends it"));
+        }
+        Ok(bytes)
+    }
+
+    /// Begins to take in bytes.
+    pub(crate) fn ingest(&self) -> Result<Ingest> {
+        let path = self.root().join("content/ingest").join(fresh_id());
+        let fail = Error::io("create", &path);
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).map_err(|errno| Error::io("lock", &path)(errno.into()))?;
+        Ok(Ingest { path, file, placed: false })
+    }
+
+    /// Stores a manifest or config.
+    pub(crate) fn write_document(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::sha256_of(bytes);
+        let mut ingest = self.ingest()?;
+        ingest.file().write_all(bytes).map_err(Error::io("write", ingest.path()))?;
+        ingest.finish(self, &digest)?;
+        Ok(digest)
+    }
+
+    /// Takes blobs away whose rows are gone. A missing one is no error.
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        let path = self.blob_path(digest);
+        match fs_err::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error.into())),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The one SQLite connection of a process, tuned for many short-lived processes on one database.
+//!
+//! Two defaults of SQLite are wrong for commands that live for milliseconds: the last connection to close would
+//! checkpoint and unlink the log, which costs ten times the write itself. So the log persists, and nobody checkpoints on
+//! close. Writers queue on an flock first, because waiting for SQLite's own lock is polling.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, FileControl, OpenFlags, Transaction, TransactionBehavior};
+use rustix::fs::{FlockOperation, flock};
+
+use super::schema;
+use crate::{Durability, Error, Kind, Result};
+
+/// How long a writer waits for others: 64 processes that each hold the lock for a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When a transaction is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Some time later; a power cut may undo it, in order.
+    Later,
+    /// When the call returns: for what is acknowledged to a person, and before bytes are deleted.
+    Now,
+}
+
+/// The metadata database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    connection: Mutex<Connection>,
+    writer_lock: std::fs::File,
+    durability: Durability,
+}
+
+impl Database {
+    /// Opens the database in `directory`, creating it when it does not exist.
+    pub(crate) fn open(directory: &Path, durability: Durability) -> Result<Database> {
+        let fail = Error::database("open the database");
+        let lock_path = directory.join("writer.lock");
+        let writer_lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(Error::io("open", lock_path))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(directory.join("meta.sqlite"), flags)
+            .and_then(|connection| tune(&connection).map(|()| connection))
+            .map_err(fail)?;
+        let database = Database { connection: Mutex::new(connection), writer_lock, durability };
+        database.prepare_schema(directory)?;
+        Ok(database)
+    }
+
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = self.connection();
+        // One transaction, so that several statements see one state of the store.
+        let transaction = connection.unchecked_transaction().map_err(Error::database("begin"))?;
+        work(&transaction)
+    }
+
+    pub(crate) fn write<T>(&self, flush: Flush, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection();
+        let _queue = self.queue()?;
+        let full = flush == Flush::Now && self.durability == Durability::Full;
+        set_synchronous(&connection, if full { "FULL" } else { "NORMAL" })?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::database("begin"))?;
+        let result = work(&transaction)?;
+        transaction.commit().map_err(Error::database("commit"))?;
+        Ok(result)
+    }
+
+    pub(crate) fn compact(&self) -> Result<()> {
+        let connection = self.connection();
+        let _queue = self.queue()?;
+        set_synchronous(&connection, "NORMAL")?;
+        let run = |statement: &str| -> rusqlite::Result<()> {
+            let mut statement = connection.prepare(statement)?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        // A reader in another process may keep part of the log busy; then the next one does it.
+        run("PRAGMA incremental_vacuum").and_then(|()| run("PRAGMA wal_checkpoint(TRUNCATE)")).map_err(Error::database("compact"))
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic between two statements leaves an open transaction, which rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> Result<Queue<'_>> {
+        loop {
+            match flock(&self.writer_lock, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Queue(&self.writer_lock)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::io("lock", "db/writer.lock")(errno.into())),
+            }
+        }
+    }
+
+    fn prepare_schema(&self, directory: &Path) -> Result<()> {
+        let version = |connection: &Connection| {
+            connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0)).map_err(Error::database("read the schema version"))
+        };
+        let found = version(&self.connection())?;
+        match found {
+            schema::VERSION => Ok(()),
+            0 => {
+                let mut connection = self.connection();
+                let _queue = self.queue()?;
+                if version(&connection)? != 0 {
+                    return Ok(());
+                }
+                let fail = || Error::database("create the database");
+                connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail())?;
+                let mode = if shares_memory(directory) { "WAL" } else { "DELETE" };
+                connection.pragma_update(None, "journal_mode", mode).map_err(fail())?;
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail())?;
+                schema::create(&transaction).and_then(|()| transaction.commit()).map_err(fail())
+            }
+            newer => Err(Error::refused(
+                Kind::Unsupported,
+                format!("the database in `{}` has version {newer}, and this version of mica knows {}", directory.display(), schema::VERSION),
+            )
+            .with_hint("use the newer mica that wrote it, or name another store with `--root`")),
+        }
+    }
+}
+
+/// The place at the head of the queue of writers.
+struct Queue<'a>(&'a std::fs::File);
+
+impl Drop for Queue<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0.as_fd(), FlockOperation::Unlock);
+    }
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let mut persist = 1;
+    connection.file_control(None::<&str>, FileControl::PersistWal(&mut persist))
+}
+
+fn set_synchronous(connection: &Connection, level: &str) -> Result<()> {
+    connection.pragma_update(None, "synchronous", level).map_err(Error::database("set durability"))
+}
+
+/// False on network file systems, where the log's shared memory would not be shared between machines.
+fn shares_memory(directory: &Path) -> bool {
+    const NFS: i64 = 0x6969;
+    const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+    const NINE_P: i64 = 0x0102_1997;
+    let Ok(found) = rustix::fs::statfs(directory) else { return true };
+    let kind = found.f_type as i64 & 0xffff_ffff;
+    let remote = kind == NFS || kind == NINE_P || SMB.contains(&kind);
+    if remote {
+        tracing::warn!(directory = %directory.display(), "the store is on a network file system: commands will queue");
+    }
+    !remote
+}

@@ -1,0 +1,256 @@
+//! Rows of images and their names, and how a name that a person typed becomes an image.
+
+use std::collections::BTreeMap;
+
+use mica_layer::{ChainId, DiffId, Digest};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+
+use super::Store;
+use crate::image::ImageConfig;
+use crate::reference::is_id;
+use crate::{Engine, Error, Kind, Reference, Result};
+
+/// An image as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Digest of the config.
+    pub id: Digest,
+    /// Digest of the manifest it came with.
+    pub manifest: Option<Digest>,
+    /// The stack's identity; `None` for an image without layers.
+    pub chain_id: Option<ChainId>,
+    /// RFC 3339.
+    pub created: Option<String>,
+    /// Bytes of file content in all layers.
+    pub size: u64,
+    /// Labels of the config.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An image that was looked up, with its config.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundImage {
+    /// Digest of the config.
+    pub id: Digest,
+    /// The config.
+    pub config: ImageConfig,
+}
+
+impl Engine {
+    /// Finds an image by name, `name@digest`, or a full or short ID. One that is not there is `Kind::NotFound`.
+    pub async fn find_image(&self, name: &str) -> Result<FoundImage> {
+        let name = name.to_owned();
+        self.blocking(move |engine| engine.store().find_image(&name)).await
+    }
+}
+
+impl Store {
+    /// Finds an image and reads its config. Blocks.
+    pub(crate) fn find_image(&self, name: &str) -> Result<FoundImage> {
+        let id = self.read(|db| resolve(db, name))?.id;
+        let config = self.image_config(&id)?;
+        Ok(FoundImage { id, config })
+    }
+
+    /// An image's config, verified against its digest.
+    pub(crate) fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
+        let bytes = self.read_document(id)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::refused(Kind::Corrupt, format!("the config of image `{}` cannot be read: {error}", id.short())))
+    }
+}
+
+/// How a typed name found its image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) id: Digest,
+    /// The name that exists as a row; `None` when it was found by ID or by digest.
+    pub(crate) reference: Option<Reference>,
+}
+
+/// Finds an image: an exact name first, then `name@digest`, then an ID or the beginning of one.
+pub(crate) fn resolve(db: &Connection, name: &str) -> Result<Resolved> {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    let reference = if is_id(hex) || name.starts_with("sha256:") { None } else { Reference::parse(name).ok() };
+    if let Some(reference) = &reference {
+        if let Some(id) = tagged(db, reference)? {
+            return Ok(Resolved { id, reference: Some(reference.clone()) });
+        }
+        if let Some(id) = pinned(db, reference)? {
+            return Ok(Resolved { id, reference: None });
+        }
+    }
+    if !hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if let Some(id) = by_prefix(db, hex)? {
+            return Ok(Resolved { id, reference: None });
+        }
+    } else if reference.is_none() {
+        // Not an ID and not a name: say what is wrong with it as a name.
+        Reference::parse(name)?;
+    }
+    let shown = reference.map_or_else(|| name.to_owned(), |reference| reference.familiar());
+    Err(Error::refused(Kind::NotFound, format!("no such image: `{shown}`")))
+}
+
+/// The image that has exactly this name.
+pub(crate) fn tagged(db: &Connection, reference: &Reference) -> Result<Option<Digest>> {
+    db.prepare_cached("SELECT image FROM tags WHERE reference = ?1")
+        .and_then(|mut statement| statement.query_row([reference.to_string()], |row| digest(row, 0)).optional())
+        .map_err(Error::database("look up an image"))
+}
+
+/// The image named by a digest: that of its manifest or of its config. The repository must be one of its names.
+fn pinned(db: &Connection, reference: &Reference) -> Result<Option<Digest>> {
+    let Some(wanted) = reference.digest() else { return Ok(None) };
+    let prefix = format!("{}:", reference.repository());
+    db.prepare_cached(
+        "SELECT id FROM images WHERE (manifest = ?1 OR id = ?1)
+         AND EXISTS (SELECT 1 FROM tags WHERE image = id AND substr(reference, 1, length(?2)) = ?2)",
+    )
+    .and_then(|mut statement| statement.query_row(params![wanted.as_str(), prefix], |row| digest(row, 0)).optional())
+    .map_err(Error::database("look up an image"))
+}
+
+fn by_prefix(db: &Connection, hex: &str) -> Result<Option<Digest>> {
+    let low = format!("sha256:{hex}");
+    // `g` comes after every hexadecimal digit.
+    let high = format!("sha256:{hex}g");
+    let found: Vec<Digest> = collect(db, "SELECT id FROM images WHERE id >= ?1 AND id < ?2 LIMIT 2", params![low, high], |row| digest(row, 0))?;
+    match found.as_slice() {
+        [] => Ok(None),
+        [id] => Ok(Some(id.clone())),
+        _ => Err(Error::refused(Kind::InvalidInput, format!("several images have an ID that begins with `{hex}`"))
+            .with_hint("give more digits")),
+    }
+}
+
+/// Every image, youngest row first.
+pub(crate) fn all(db: &Connection) -> Result<Vec<ImageRow>> {
+    collect(db, "SELECT id, manifest, chain_id, created, size, labels FROM images ORDER BY added DESC, id", [], image_row)
+}
+
+/// One image.
+pub(crate) fn one(db: &Connection, id: &Digest) -> Result<Option<ImageRow>> {
+    let rows = collect(db, "SELECT id, manifest, chain_id, created, size, labels FROM images WHERE id = ?1", [id.as_str()], image_row)?;
+    Ok(rows.into_iter().next())
+}
+
+/// Every name with its image and the time it was given.
+pub(crate) fn all_tags(db: &Connection) -> Result<Vec<(Reference, Digest, String)>> {
+    let rows = collect(db, "SELECT reference, image, tagged FROM tags ORDER BY reference", [], |row| {
+        Ok((row.get::<_, String>(0)?, digest(row, 1)?, row.get(2)?))
+    })?;
+    rows.into_iter().map(|(text, image, tagged)| Ok((Reference::parse_name(&text)?, image, tagged))).collect()
+}
+
+/// The names of one image.
+pub(crate) fn tags_of(db: &Connection, id: &Digest) -> Result<Vec<Reference>> {
+    let rows: Vec<String> =
+        collect(db, "SELECT reference FROM tags WHERE image = ?1 ORDER BY reference", [id.as_str()], |row| row.get(0))?;
+    rows.iter().map(|text| Reference::parse_name(text)).collect()
+}
+
+/// The layers of an image, bottom first.
+pub(crate) fn stack_of(db: &Connection, id: &Digest) -> Result<Vec<DiffId>> {
+    collect(db, "SELECT diff_id FROM image_layers WHERE image = ?1 ORDER BY position", [id.as_str()], |row| digest(row, 0).map(DiffId))
+}
+
+/// What is recorded of a new image.
+#[derive(Debug)]
+pub(crate) struct NewImage<'a> {
+    pub(crate) id: &'a Digest,
+    pub(crate) config: &'a ImageConfig,
+    pub(crate) manifest: Option<&'a Digest>,
+}
+
+/// Records an image whose blobs and layers have rows. One that is there already stays.
+pub(crate) fn insert(db: &Transaction<'_>, image: &NewImage<'_>) -> Result<()> {
+    let stack = &image.config.rootfs.diff_ids;
+    let chain = ChainId::of(stack).map(|chain| chain.to_string());
+    let labels = serde_json::to_string(&image.config.config.labels.clone().unwrap_or_default())
+        .map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
+    let fail = || Error::database("record an image");
+    let mut size = 0i64;
+    for diff_id in stack {
+        size += db
+            .query_row("SELECT size FROM layers WHERE diff_id = ?1", [diff_id.0.as_str()], |row| row.get::<_, i64>(0))
+            .map_err(fail())?;
+    }
+    let added = jiff::Timestamp::now().as_microsecond();
+    db.execute(
+        "INSERT INTO images (id, manifest, chain_id, created, size, labels, added) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (id) DO UPDATE SET manifest = coalesce(excluded.manifest, manifest)",
+        params![image.id.as_str(), image.manifest.map(Digest::as_str), chain, image.config.created, size, labels, added],
+    )
+    .map_err(fail())?;
+    for (position, diff_id) in stack.iter().enumerate() {
+        db.execute(
+            "INSERT OR IGNORE INTO image_layers (image, position, diff_id) VALUES (?1, ?2, ?3)",
+            params![image.id.as_str(), position as i64, diff_id.0.as_str()],
+        )
+        .map_err(fail())?;
+    }
+    Ok(())
+}
+
+/// Gives an image a name; returns the image that had it before, if it was another one.
+pub(crate) fn set_tag(db: &Transaction<'_>, reference: &Reference, id: &Digest) -> Result<Option<Digest>> {
+    let before = tagged(db, reference)?.filter(|before| before != id);
+    db.execute(
+        "INSERT INTO tags (reference, image, tagged) VALUES (?1, ?2, ?3)
+         ON CONFLICT (reference) DO UPDATE SET image = excluded.image, tagged = excluded.tagged",
+        params![reference.to_string(), id.as_str(), jiff::Timestamp::now().to_string()],
+    )
+    .map_err(Error::database("record a name"))?;
+    Ok(before)
+}
+
+/// Records a blob that is in place.
+pub(crate) fn insert_blob(db: &Transaction<'_>, digest: &Digest, size: u64) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute(params![digest.as_str(), size as i64]))
+        .map(drop)
+        .map_err(Error::database("record a blob"))
+}
+
+/// Runs a query and collects its rows.
+pub(crate) fn collect<T>(
+    db: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    db.prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(parameters, read)?.collect())
+        .map_err(Error::database("read rows"))
+}
+
+/// A digest column.
+pub(crate) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
+    parsed(row, index)
+}
+
+/// A column of text that has a type of its own.
+pub(crate) fn parsed<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(index)?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+fn image_row(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
+    let optional = |index| -> rusqlite::Result<Option<Digest>> {
+        if row.get_ref(index)? == rusqlite::types::ValueRef::Null { Ok(None) } else { digest(row, index).map(Some) }
+    };
+    let labels: String = row.get(5)?;
+    Ok(ImageRow {
+        id: digest(row, 0)?,
+        manifest: optional(1)?,
+        chain_id: optional(2)?.map(ChainId),
+        created: row.get(3)?,
+        size: row.get::<_, i64>(4)?.unsigned_abs(),
+        labels: serde_json::from_str(&labels).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,102 @@
+//! Locks by name: an flock on `locks/<family>-<name>`. The kernel drops them with their owner, so none is ever stale.
+//!
+//! | family | shared | exclusive |
+//! |---|---|---|
+//! | `layer` (diff ID) | relies on the layer's row and blob | makes them |
+//! | `object` (driver, key) | relies on the driver's directory | makes it |
+//! | `chain` (driver, chain ID) | a mount needs it | – |
+//! | `stage` (driver, stage ID) | – | fills it |
+//!
+//! Deadlock cannot happen: whoever waits takes `layer` before `object` locks, each in the order of names, and `chain` locks are
+//! waited for by nobody: who removes only tries. A file is removed only by who holds it exclusively, and who gets a lock
+//! on a file that has lost its name tries again.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use mica_layer::{ChainId, DiffId};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, unlink};
+use rustix::io::Errno;
+
+use super::Store;
+use crate::{Error, Result};
+
+/// What a lock stands for. The order is the order in which locks are taken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum LockName {
+    /// A layer's row and blob.
+    Layer(DiffId),
+    /// A driver's directory.
+    Object(String, String),
+    /// A chain that mounts use.
+    Chain(String, ChainId),
+    /// A driver's stage.
+    Stage(String, String),
+}
+
+impl LockName {
+    fn file_name(&self) -> String {
+        match self {
+            Self::Layer(diff_id) => format!("layer-{}", diff_id.0.hex()),
+            Self::Object(driver, key) => format!("object-{driver}-{key}"),
+            Self::Chain(driver, chain_id) => format!("chain-{driver}-{}", chain_id.0.hex()),
+            Self::Stage(driver, id) => format!("stage-{driver}-{id}"),
+        }
+    }
+}
+
+/// A held lock; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    exclusive: bool,
+    // Held for the flock on it.
+    _file: OwnedFd,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody else can hold it, and whoever waits for it sees that the file has lost its name.
+        if self.exclusive {
+            let _ = unlink(&self.path);
+        }
+    }
+}
+
+impl Store {
+    /// Waits until nobody makes or removes the thing, and keeps it so.
+    pub(crate) fn lock_shared(&self, name: &LockName) -> Result<Lock> {
+        let lock = self.lock(name, FlockOperation::LockShared)?;
+        Ok(lock.expect("only a lock that is not waited for can be missing"))
+    }
+
+    /// Waits until nobody uses, makes or removes the thing, and keeps it so.
+    pub(crate) fn lock_exclusive(&self, name: &LockName) -> Result<Lock> {
+        let lock = self.lock(name, FlockOperation::LockExclusive)?;
+        Ok(lock.expect("only a lock that is not waited for can be missing"))
+    }
+
+    /// Takes the thing for itself if nobody uses, makes or removes it.
+    pub(crate) fn try_lock(&self, name: &LockName) -> Result<Option<Lock>> {
+        self.lock(name, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock(&self, name: &LockName, operation: FlockOperation) -> Result<Option<Lock>> {
+        let path = self.root().join("locks").join(name.file_name());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        loop {
+            let fail = |errno: Errno| Error::io("lock", &path)(errno.into());
+            let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+            match flock(&file, operation) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) if operation == FlockOperation::NonBlockingLockExclusive => return Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(fail(errno)),
+            }
+            if fstat(&file).map_err(fail)?.st_nlink > 0 {
+                let exclusive = operation != FlockOperation::LockShared;
+                return Ok(Some(Lock { path, exclusive, _file: file }));
+            }
+        }
+    }
+}

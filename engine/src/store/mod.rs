@@ -1,0 +1,171 @@
+//! The store: one directory, one database, blobs by digest, locks. Any number of processes open it at once.
+//!
+//! ```text
+//! <root>/ (0700)
+//!   store.json                     format version and identity
+//!   db/meta.sqlite, db/writer.lock rows
+//!   content/blobs/sha256/<hex>     bytes by digest; content/ingest/<id> bytes on their way there
+//!   drivers/<name>/                belongs to that driver alone
+//!   containers/<id>/               logs and records that survive a reboot
+//!   volumes/<name>/_data
+//!   locks/<family>-<name>          empty; only the flock on one counts, never its existence
+//! ```
+//!
+//! The crash protocol: bytes first, row last; what is transient is held by an flock, so a dead owner's left-overs are
+//! recognised without guessing; a transaction holds no I/O but SQL; rows go before the bytes they name.
+
+pub mod build_cache;
+pub mod content;
+pub(crate) mod database;
+pub mod images;
+pub(crate) mod layers;
+pub(crate) mod locks;
+mod schema;
+pub(crate) mod sweep;
+
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Transaction};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Kind, Result};
+use database::Database;
+pub use database::Flush;
+
+/// The on-disk format this program writes.
+const FORMAT: u32 = 1;
+
+/// `store.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Identity {
+    /// Rises when an older program could not read the store.
+    format: u32,
+    /// Tells stores apart that share a run root.
+    uuid: String,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    run_root: PathBuf,
+    identity: Identity,
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store at `root`, creating it when it does not exist.
+    pub(crate) fn open(root: &Path, run_root: &Path, fsync: crate::Durability) -> Result<Store> {
+        let identity = match read_identity(root)? {
+            Some(identity) => identity,
+            None => create(root)?,
+        };
+        if identity.format > FORMAT {
+            return Err(Error::refused(
+                Kind::Unsupported,
+                format!("store `{}` has format {}, and this version of mica knows formats up to {FORMAT}", root.display(), identity.format),
+            )
+            .with_hint("use the newer mica that wrote it, or name another store with `--root`"));
+        }
+        private_directory(run_root)?;
+        let database = Database::open(&root.join("db"), fsync)?;
+        Ok(Store { root: root.to_owned(), run_root: run_root.to_owned(), identity, database })
+    }
+
+    /// Where the store is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where hot state is.
+    pub fn run_root(&self) -> &Path {
+        &self.run_root
+    }
+
+    /// The store's identity.
+    pub fn id(&self) -> &str {
+        &self.identity.uuid
+    }
+
+    /// Reads rows. Never waits for writers.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.database.read(work)
+    }
+
+    /// Changes rows in one transaction, which holds no I/O but SQL. An error rolls it back.
+    pub(crate) fn write<T>(&self, flush: Flush, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.database.write(flush, work)
+    }
+
+    /// Gives the database's free pages and its log back to the file system.
+    pub(crate) fn compact(&self) -> Result<()> {
+        self.database.compact()
+    }
+}
+
+/// Makes a directory and its parents, readable by its owner alone.
+pub(crate) fn private_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create directory", path))
+}
+
+/// A random name for something transient: 128 bits in hexadecimal.
+pub(crate) fn fresh_id() -> String {
+    // fastrand seeds itself from the clock and the thread's id, which two processes can share; the kernel's pool cannot.
+    let mut bytes = [0u8; 16];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+        fastrand::fill(&mut bytes);
+    }
+    format!("{:032x}", u128::from_ne_bytes(bytes))
+}
+
+/// This boot of the machine.
+pub(crate) fn boot_id() -> Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs_err::read_to_string(PATH).map_err(|error| Error::io("read", PATH)(error.into()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn read_identity(root: &Path) -> Result<Option<Identity>> {
+    let path = root.join("store.json");
+    let text = match std::fs::OpenOptions::new().read(true).open(&path).and_then(std::io::read_to_string) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let identity = serde_json::from_str(&text).map_err(|error| {
+        Error::refused(Kind::Corrupt, format!("`{}` is damaged: {error}", path.display()))
+            .with_hint("restore the file from a backup, or name another store with `--root`")
+    })?;
+    Ok(Some(identity))
+}
+
+fn create(root: &Path) -> Result<Identity> {
+    for directory in ["db", "content/blobs/sha256", "content/ingest", "drivers", "containers", "volumes", "locks"] {
+        private_directory(&root.join(directory))?;
+    }
+    let identity = Identity { format: FORMAT, uuid: fresh_id() };
+    let mut file = tempfile_in(root)?;
+    let text = serde_json::to_string(&identity).map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
+    file.1.write_all(text.as_bytes()).and_then(|()| file.1.sync_all()).map_err(Error::io("write", &file.0))?;
+    let path = root.join("store.json");
+    // Linking instead of renaming: of several processes that create a store at once, the first one names it.
+    let linked = fs_err::hard_link(&file.0, &path);
+    let _ = fs_err::remove_file(&file.0);
+    match linked {
+        Ok(()) => Ok(identity),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_identity(root)?
+            .ok_or_else(|| Error::refused(Kind::Unavailable, format!("store `{}` vanished while it was opened", root.display()))),
+        Err(error) => Err(Error::io("create", path)(error)),
+    }
+}
+
+fn tempfile_in(root: &Path) -> Result<(PathBuf, std::fs::File)> {
+    let path = root.join(format!("store.json.{}", fresh_id()));
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+    Ok((path, file))
+}
