@@ -1,0 +1,190 @@
+//! The verbs of the overlay driver, each as short as its mechanism.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mica_storage_api::layout::{Layout, filesystem_name, open_dir, reflinks};
+use mica_storage_api::{
+    Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
+    StageArgs, StorageDriver, Usage, Whiteout, tree,
+};
+use rustix::fs::{Mode, mkdirat};
+use rustix::io::Errno;
+
+use crate::changes;
+use crate::options::Options;
+use crate::probe;
+use crate::stack::{Interface, Lower, Stack, Upper};
+use crate::stage::{OverlayStage, UPPER, open_writable_tree};
+
+/// The overlay driver on one root.
+#[derive(Debug)]
+pub struct Overlay {
+    host: Host,
+    root: OwnedFd,
+    layout: Arc<Layout>,
+    empty: OwnedFd,
+    interface: Interface,
+    volatile: bool,
+    userxattr: bool,
+}
+
+impl StorageDriver for Overlay {
+    const NAME: &'static CStr = c"overlay";
+    type Stage = OverlayStage;
+
+    fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
+        let options = Options::parse(args.options)?;
+        let backing_fs = filesystem_name(args.root)?;
+        if backing_fs == "overlay" {
+            return Err(Error::new(
+                ErrorKind::IncompatibleFs,
+                format!(
+                    "`{}` lies on an overlay file system, which cannot hold the upper directory of another; put the store on a volume with ext4, xfs, btrfs or tmpfs",
+                    args.root_path.display()
+                ),
+            ));
+        }
+        let layout = Layout::open(args.root)?;
+        let empty = open_empty(args.root)?;
+        let found = match options {
+            // Whoever skips the probe has seen its answer; what they asked for by name still holds.
+            Options { skip_probe: true, interface } => probe::Found { interface: interface.unwrap_or(Interface::Descriptors), volatile: true },
+            Options { skip_probe: false, interface } => probe::run(host, args, empty.as_fd(), interface)?,
+        };
+        let mut caps = Caps::INDEPENDENT_LAYERS | Caps::CHANGES | Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::USERNS;
+        caps.set(Caps::VOLATILE, found.volatile);
+        caps.set(Caps::REFLINK, reflinks(args.root));
+        let info = Info {
+            caps,
+            max_parents: found.interface.max_lowers() as u32,
+            whiteout: whiteout_style(args.rootless),
+            backing_fs,
+            detail: format!("mounts by {}", found.interface.name()),
+        };
+        let root = open_dir(args.root, ".").during(|| format!("open `{}`", args.root_path.display()))?;
+        let driver = Self {
+            host,
+            root,
+            layout: Arc::new(layout),
+            empty,
+            interface: found.interface,
+            volatile: found.volatile,
+            userxattr: args.rootless,
+        };
+        Ok((driver, info))
+    }
+
+    fn stage_begin(&self, args: &StageArgs<'_>) -> Result<OverlayStage> {
+        if args.quota_bytes != 0 || args.quota_inodes != 0 {
+            return Err(Error::unsupported("a quota"));
+        }
+        OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| self.view(parents))
+    }
+
+    fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
+        if args.idmap_userns.is_some() {
+            return Err(Error::unsupported("mapping the ids of a mount"));
+        }
+        if let Some(option) = args.options.first() {
+            return Err(Error::new(ErrorKind::Invalid, format!("unknown mount option `{option}`: the overlay driver has none")));
+        }
+        let Some(id) = args.rw_id else { return self.stack(args.parents, args.selinux_label, |stack| stack.mount(self.interface)) };
+        let (upper, work) = open_writable_tree(&self.layout, id)?;
+        forget_volatile_mark(work.as_fd())?;
+        let upper = Upper {
+            dir: upper.as_fd(),
+            work: work.as_fd(),
+            volatile: self.volatile && args.flags.contains(MountFlags::VOLATILE),
+        };
+        let read_only = args.flags.contains(MountFlags::READONLY);
+        self.stack(args.parents, args.selinux_label, |stack| {
+            Stack { upper: Some(upper), read_only, ..stack }.mount(self.interface)
+        })
+    }
+
+    fn changes(&self, rw_id: Key<'_>, parents: &[Key<'_>], yield_change: &mut dyn FnMut(&Change<'_>) -> Flow) -> Result<()> {
+        let (upper, _) = open_writable_tree(&self.layout, rw_id)?;
+        let view = self.view(parents)?;
+        let below = open_dir(view.as_fd(), ".").during(|| "open the view of the parents")?;
+        changes::walk(upper, below, whiteout_style(self.userxattr), yield_change)
+    }
+
+    fn usage(&self, kind: ObjectKind, id: Key<'_>) -> Result<Usage> {
+        let object = match kind {
+            ObjectKind::Rw => open_writable_tree(&self.layout, id)?.0,
+            ObjectKind::Layer | ObjectKind::Stage => self.layout.open_object(kind, id)?,
+        };
+        tree::usage(object.as_fd())
+    }
+
+    fn remove(&self, kind: ObjectKind, id: Key<'_>) -> Result<()> {
+        self.layout.discard(kind, id)
+    }
+
+    fn reap(&self, budget: Duration) -> Result<Left> {
+        self.layout.reap(budget)
+    }
+
+    fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {
+        self.layout.list(yield_object)
+    }
+
+    fn check(&self, kind: ObjectKind, id: Key<'_>, level: CheckLevel) -> Result<()> {
+        self.layout.check(kind, id, level)?;
+        if kind == ObjectKind::Rw {
+            open_writable_tree(&self.layout, id)?;
+        }
+        Ok(())
+    }
+}
+
+impl Overlay {
+    /// A read-only mount of a chain.
+    fn view(&self, parents: &[Key<'_>]) -> Result<OwnedFd> {
+        self.stack(parents, None, |stack| stack.mount(self.interface))
+    }
+
+    /// Hands out the description of a read-only mount of a chain; writable ones build on it.
+    fn stack<T>(&self, parents: &[Key<'_>], selinux_label: Option<&str>, then: impl FnOnce(Stack<'_>) -> Result<T>) -> Result<T> {
+        let layers = self.layout.dir(ObjectKind::Layer);
+        let lowers: Vec<Lower<'_>> = parents.iter().map(|key| Lower { parent: layers, name: key.as_str() }).collect();
+        then(Stack {
+            lowers: &lowers,
+            empty: self.empty.as_fd(),
+            upper: None,
+            read_only: true,
+            userxattr: self.userxattr,
+            selinux_label,
+            root: self.root.as_fd(),
+            host: self.host,
+        })
+    }
+}
+
+/// A user namespace may write `user.` attributes only.
+pub(crate) fn whiteout_style(rootless: bool) -> Whiteout {
+    if rootless { Whiteout::OverlayUser } else { Whiteout::OverlayTrusted }
+}
+
+fn open_empty(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // It is the root directory of a view of no layers, so it has the mode such a root should show.
+    match mkdirat(root, "empty", Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::os(errno, "make `empty` in the driver root")),
+    }
+    open_dir(root, "empty").during(|| "open `empty` in the driver root")
+}
+
+/// A volatile mount leaves a mark in its work directory that makes the kernel refuse the next one. Whether the upper directory
+/// survived is the engine's to know: it compares the boot id before it mounts.
+fn forget_volatile_mark(work: BorrowedFd<'_>) -> Result<()> {
+    match open_dir(work, "work") {
+        Ok(inner) => tree::remove(inner.as_fd(), c"incompat", None).map(drop),
+        // Never mounted so far.
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::os(errno, format_args!("open the work directory beside `{UPPER}`"))),
+    }
+}
