@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod archive;
+mod attributes;
 pub mod beneath;
 pub mod changes;
 pub mod compression;
@@ -16,8 +17,10 @@ pub mod copy;
 pub mod diff;
 pub mod digest;
 mod error;
+mod pipe;
 pub mod tree;
 pub mod unpack;
+mod walk;
 
 pub use apply::{Applied, Limits, Target, Whiteouts, apply};
 pub use changes::{Change, ChangeKind, compare_trees};
