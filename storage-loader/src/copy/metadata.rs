@@ -1,0 +1,130 @@
+//! Owner, mode, xattrs and times of one entry, in the order that keeps each: a change of owner clears set-user-ID bits and
+//! capabilities, a change of mode rewrites the mask of an ACL, and everything touches the times.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+/// The kernel's limit for the list of names and for one value.
+const XATTR_MAX: usize = 64 * 1024;
+
+/// Room for xattrs, kept from entry to entry.
+#[derive(Debug, Default)]
+pub struct Metadata {
+    names: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Metadata {
+    /// Finishes a file that is open on both sides.
+    pub fn finish_open(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> rustix::io::Result<()> {
+        rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+        rustix::fs::fchmod(to, mode(stat))?;
+        self.xattrs(&Open(from), &Open(to))?;
+        rustix::fs::futimens(to, &times(stat))
+    }
+
+    /// Finishes a directory, after all that is in it.
+    pub fn finish_directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let stat = rustix::fs::fstat(from)?;
+        self.finish_open(from, to, &stat)
+    }
+
+    /// Finishes an entry that cannot be opened: a link, a device, a pipe, a socket.
+    pub fn finish_named(
+        &mut self,
+        (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
+        name: &CStr,
+        stat: &Stat,
+    ) -> rustix::io::Result<()> {
+        let owner = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+        rustix::fs::chownat(to, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            // Made by us a moment ago and no link, so following is not a question.
+            rustix::fs::chmodat(to, name, mode(stat), AtFlags::empty())?;
+        }
+        self.xattrs(&Named::new(from, name)?, &Named::new(to, name)?)?;
+        rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn xattrs(&mut self, from: &impl Xattrs, to: &impl Xattrs) -> rustix::io::Result<()> {
+        self.names.resize(XATTR_MAX, 0);
+        let length = match from.list(&mut self.names) {
+            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+            other => other?,
+        };
+        self.value.resize(XATTR_MAX, 0);
+        for name in self.names[..length].split_inclusive(|byte| *byte == 0) {
+            let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::INVAL)?;
+            let length = from.get(name, &mut self.value)?;
+            match to.set(name, &self.value[..length]) {
+                // The policy labels files itself and may forbid to choose.
+                Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if name == c"security.selinux" => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+trait Xattrs {
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize>;
+    fn get(&self, name: &CStr, value: &mut [u8]) -> rustix::io::Result<usize>;
+    fn set(&self, name: &CStr, value: &[u8]) -> rustix::io::Result<()>;
+}
+
+struct Open<'a>(BorrowedFd<'a>);
+
+impl Xattrs for Open<'_> {
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::flistxattr(self.0, names)
+    }
+
+    fn get(&self, name: &CStr, value: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::fgetxattr(self.0, name, value)
+    }
+
+    fn set(&self, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
+        rustix::fs::fsetxattr(self.0, name, value, XattrFlags::empty())
+    }
+}
+
+/// An entry below an open directory. The calls that take a directory descriptor came with Linux 6.13; the way through
+/// `/proc/self/fd` resolves one name more.
+struct Named(CString);
+
+impl Named {
+    fn new(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Self> {
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name.to_bytes());
+        Ok(Self(CString::new(path).map_err(|_| Errno::INVAL)?))
+    }
+}
+
+impl Xattrs for Named {
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::llistxattr(&self.0, names)
+    }
+
+    fn get(&self, name: &CStr, value: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::lgetxattr(&self.0, name, value)
+    }
+
+    fn set(&self, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
+        rustix::fs::lsetxattr(&self.0, name, value, XattrFlags::empty())
+    }
+}
+
+fn mode(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode & 0o7777)
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec as u64),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as u64),
+    }
+}
