@@ -1,0 +1,132 @@
+//! The verbs of the btrfs driver.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mica_storage_api::layout::{Layout, filesystem_name, open_dir};
+use mica_storage_api::sys::{MountAttr, mount_setattr};
+use mica_storage_api::{
+    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
+    StageArgs, StorageDriver, Usage, Whiteout, tree,
+};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use crate::ioctl::{self, Access};
+use crate::stage::BtrfsStage;
+use crate::subvolume;
+
+/// The read-only subvolume that is the view of no layers.
+const EMPTY: &str = "empty";
+
+/// The btrfs driver on one root.
+#[derive(Debug)]
+pub struct Btrfs {
+    layout: Arc<Layout>,
+    empty: OwnedFd,
+}
+
+impl StorageDriver for Btrfs {
+    const NAME: &'static CStr = c"btrfs";
+    type Stage = BtrfsStage;
+
+    fn open(_: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
+        if let Some(option) = args.options.first() {
+            return Err(Error::new(ErrorKind::Invalid, format!("unknown storage option `{option}`: the btrfs driver has none")));
+        }
+        let backing_fs = filesystem_name(args.root)?;
+        if backing_fs != "btrfs" {
+            return Err(Error::new(
+                ErrorKind::IncompatibleFs,
+                format!(
+                    "`{}` lies on {backing_fs}; the btrfs driver needs a store on btrfs: make one with mkfs.btrfs, or use the overlay driver",
+                    args.root_path.display()
+                ),
+            ));
+        }
+        let layout = Layout::open(args.root)?;
+        // Also the probe: whoever may not create subvolumes here hears of it now.
+        let empty = open_empty(args)?;
+        let info = Info {
+            caps: Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::REFLINK,
+            max_parents: 0,
+            whiteout: Whiteout::Direct,
+            backing_fs,
+            detail: "snapshots".to_owned(),
+        };
+        Ok((Self { layout: Arc::new(layout), empty }, info))
+    }
+
+    fn stage_begin(&self, args: &StageArgs<'_>) -> Result<BtrfsStage> {
+        if args.quota_bytes != 0 || args.quota_inodes != 0 {
+            return Err(Error::unsupported("a quota"));
+        }
+        BtrfsStage::begin(Arc::clone(&self.layout), args)
+    }
+
+    fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
+        if args.idmap_userns.is_some() {
+            return Err(Error::unsupported("mapping the ids of a mount"));
+        }
+        if args.selinux_label.is_some() {
+            return Err(Error::unsupported("labelling a mount, which is a property of the whole file system,"));
+        }
+        if let Some(option) = args.options.first() {
+            return Err(Error::new(ErrorKind::Invalid, format!("unknown mount option `{option}`: the btrfs driver has none")));
+        }
+        match (args.rw_id, args.parents.first()) {
+            (Some(id), _) => {
+                let attributes = if args.flags.contains(MountFlags::READONLY) { MountAttr::RDONLY } else { MountAttr::empty() };
+                clone_mount(subvolume::open(&self.layout, ObjectKind::Rw, id)?.as_fd(), attributes)
+            }
+            (None, Some(&top)) => clone_mount(subvolume::open(&self.layout, ObjectKind::Layer, top)?.as_fd(), MountAttr::RDONLY),
+            (None, None) => clone_mount(self.empty.as_fd(), MountAttr::RDONLY),
+        }
+    }
+
+    fn usage(&self, kind: ObjectKind, id: Key<'_>) -> Result<Usage> {
+        // What a snapshot shares is counted too: telling it apart takes a quota group or a walk of all extents.
+        tree::usage(subvolume::open(&self.layout, kind, id)?.as_fd())
+    }
+
+    fn remove(&self, kind: ObjectKind, id: Key<'_>) -> Result<()> {
+        subvolume::discard(&self.layout, kind, id)
+    }
+
+    fn reap(&self, budget: Duration) -> Result<Left> {
+        self.layout.reap_with(budget, subvolume::delete)
+    }
+
+    fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {
+        self.layout.list(yield_object)
+    }
+
+    fn check(&self, kind: ObjectKind, id: Key<'_>, level: CheckLevel) -> Result<()> {
+        self.layout.check(kind, id, level)?;
+        subvolume::open(&self.layout, kind, id).map(drop)
+    }
+}
+
+/// Reads would otherwise write access times into every shared leaf, and unshare it.
+fn clone_mount(subvolume: BorrowedFd<'_>, attributes: MountAttr) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(subvolume, "", flags).during(|| "clone the mount of a subvolume")?;
+    mount_setattr(mount.as_fd(), attributes | MountAttr::NOATIME, None).during(|| "set the attributes of the mount of a subvolume")?;
+    Ok(mount)
+}
+
+fn open_empty(args: &OpenArgs<'_>) -> Result<OwnedFd> {
+    match ioctl::create(args.root, EMPTY.as_bytes()) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno @ (Errno::PERM | Errno::ACCESS)) => {
+            let error = Error::os(errno, format_args!("create a subvolume in `{}`; run as root or own the directory", args.root_path.display()));
+            return Err(error.with_kind(ErrorKind::Prerequisite));
+        }
+        Err(errno) => return Err(Error::os(errno, format_args!("create a subvolume in `{}`", args.root_path.display()))),
+    }
+    let empty = open_dir(args.root, EMPTY).during(|| "open `empty` in the driver root")?;
+    ioctl::set_access(empty.as_fd(), Access::ReadOnly).during(|| "make `empty` in the driver root read-only")?;
+    Ok(empty)
+}
