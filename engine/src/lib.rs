@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod container;
 pub mod engine;
 pub mod error;
+mod filter;
 pub mod image;
 pub mod ops;
 pub mod reference;

@@ -3,7 +3,8 @@
 use mica_layer::Digest;
 
 use crate::image::ImageConfig;
-use crate::{Engine, Reference, Result};
+use crate::store::images::{collect, one, tags_of};
+use crate::{Engine, Error, Kind, Reference, Result};
 
 /// Everything that is known about an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +28,28 @@ pub struct ImageDetails {
 impl Engine {
     /// Finds an image by name, name@digest, or a full or short ID.
     pub async fn inspect_image(&self, name: &str) -> Result<ImageDetails> {
-        let _ = name;
-        todo!()
+        let name = name.to_owned();
+        self.blocking(move |engine| {
+            let store = engine.store();
+            let found = store.find_image(&name)?;
+            store.read(|db| {
+                let row = one(db, &found.id)?.ok_or_else(|| {
+                    Error::refused(Kind::NotFound, format!("image `{name}` was removed while it was looked at"))
+                })?;
+                let last_tagged = collect(db, "SELECT max(tagged) FROM tags WHERE image = ?1", [found.id.as_str()], |row| row.get(0))?;
+                let chain = row.chain_id.as_ref().map(ToString::to_string);
+                let driver = collect(db, "SELECT driver FROM snapshots WHERE chain_id = ?1 ORDER BY driver", [chain], |row| row.get(0))?;
+                Ok(ImageDetails {
+                    references: tags_of(db, &found.id)?,
+                    manifest: row.manifest,
+                    size: row.size,
+                    last_tagged: last_tagged.into_iter().next().flatten(),
+                    driver: driver.into_iter().next(),
+                    id: found.id,
+                    config: found.config,
+                })
+            })
+        })
+        .await
     }
 }
