@@ -1,0 +1,123 @@
+//! The vfs storage driver: plain directories and whole copies. The simplest driver that is right, and the one to read first.
+//!
+//! ```text
+//! <root>/layers/<key>/   the complete tree of a chain whose top is <key>
+//!        rw/<id>/        the complete tree of a container
+//!        stage/<id>/  trash/<unique>/  locks/
+//! ```
+//! Every object is a whole tree, so of a chain only the top parent is ever read. The engine therefore commits image tops
+//! only (LINEAR_SNAPSHOT) and finds changes by comparing trees. Copies share bytes where the file system can (REFLINK).
+
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mica_storage_api::layout::{self, Layout};
+use mica_storage_api::sys::{self, MountAttr};
+use mica_storage_api::{
+    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs,
+    Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
+};
+use rustix::mount::OpenTreeFlags;
+
+use stage::VfsStage;
+
+mica_storage_api::export_driver!(Vfs);
+
+/// The driver on one root.
+#[derive(Debug)]
+pub struct Vfs {
+    store: Arc<Store>,
+}
+
+/// What the driver and its stages share.
+#[derive(Debug)]
+struct Store {
+    layout: Layout,
+    host: Host,
+}
+
+impl StorageDriver for Vfs {
+    const NAME: &'static CStr = c"vfs";
+    type Stage = VfsStage;
+
+    fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
+        if let Some(option) = args.options.first() {
+            return Err(Error::new(ErrorKind::Invalid, format!("vfs has no option `{option}`; it has none at all")));
+        }
+        let layout = Layout::open(args.root)?;
+        let reflink = layout::reflinks(args.root);
+        let mut caps = Caps::LINEAR_SNAPSHOT | Caps::PROMOTE | Caps::USERNS;
+        caps.set(Caps::REFLINK, reflink);
+        caps.set(Caps::DETACHED_MOUNT, clone_mount(args.root).is_ok());
+        let info = Info {
+            caps,
+            max_parents: 0,
+            whiteout: Whiteout::Direct,
+            backing_fs: layout::filesystem_name(args.root)?,
+            detail: if reflink { "copies share their bytes" } else { "every snapshot is a full copy" }.to_owned(),
+        };
+        Ok((Self { store: Arc::new(Store { layout, host }) }, info))
+    }
+
+    fn stage_begin(&self, args: &StageArgs<'_>) -> Result<VfsStage> {
+        VfsStage::begin(&self.store, args)
+    }
+
+    /// A clone of the mount the tree lies on, with the tree as its root. `VOLATILE` changes nothing: there is no work
+    /// directory to keep in order.
+    fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
+        if let Some(option) = args.options.first() {
+            return Err(Error::new(ErrorKind::Invalid, format!("vfs has no mount option `{option}`")));
+        }
+        if args.selinux_label.is_some() {
+            return Err(Error::unsupported("an SELinux label for a whole mount"));
+        }
+        if args.idmap_userns.is_some() {
+            return Err(Error::unsupported("an id-mapped mount"));
+        }
+        let (kind, id) = match (args.rw_id, args.parents.first()) {
+            (Some(id), _) => (ObjectKind::Rw, id),
+            (None, Some(top)) => (ObjectKind::Layer, *top),
+            (None, None) => return Err(Error::new(ErrorKind::Invalid, "a view needs at least one parent")),
+        };
+        let tree = self.store.layout.open_object(kind, id)?;
+        let mount = clone_mount(tree.as_fd()).during(|| format!("mount the tree of `{id}`"))?;
+        let readonly = kind == ObjectKind::Layer || args.flags.contains(MountFlags::READONLY);
+        let attr = if readonly { MountAttr::RDONLY } else { MountAttr::empty() };
+        sys::mount_setattr(mount.as_fd(), attr, None)
+            .during(|| format!("set the attributes of the mount of `{id}`"))?;
+        Ok(mount)
+    }
+
+    /// A walk; bytes shared with other trees by reflink count in each.
+    fn usage(&self, kind: ObjectKind, id: Key<'_>) -> Result<Usage> {
+        tree::usage(self.store.layout.open_object(kind, id)?.as_fd())
+    }
+
+    fn remove(&self, kind: ObjectKind, id: Key<'_>) -> Result<()> {
+        self.store.layout.discard(kind, id)
+    }
+
+    fn reap(&self, budget: Duration) -> Result<Left> {
+        self.store.layout.reap(budget)
+    }
+
+    fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {
+        self.store.layout.list(yield_object)
+    }
+
+    fn check(&self, kind: ObjectKind, id: Key<'_>, level: CheckLevel) -> Result<()> {
+        self.store.layout.check(kind, id, level)
+    }
+}
+
+fn clone_mount(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(dir, c"", flags)
+}
