@@ -1,0 +1,90 @@
+//! Places for the suite to run in: directories that clean up, and a btrfs of its own inside a private mount namespace.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const INSIDE: &str = "MICA_CONFORMANCE_PRIVATE";
+
+/// A directory that is removed with all it holds.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Makes one in `parent`.
+    pub fn new(parent: &Path) -> io::Result<Self> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let path = parent.join(format!("mica-conformance-{}-{}-{}", std::process::id(), now.tv_sec, now.tv_nsec));
+        fs_err::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A mount inside keeps it; the mount's namespace ends with the process, and the next removal succeeds.
+        let _ = fs_err::remove_dir_all(&self.path);
+    }
+}
+
+/// On which side of [`in_private_mounts`] the caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// In the new process: do the work.
+    Inside,
+    /// In the first process, after the new one has ended well.
+    Outside,
+}
+
+/// Runs this test again in a child with a mount namespace of its own, whose mounts end with it however it ends.
+///
+/// `test` is the full name of the calling test.
+pub fn in_private_mounts(test: &str) -> io::Result<Side> {
+    if std::env::var_os(INSIDE).is_some() {
+        return Ok(Side::Inside);
+    }
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--kill-child", "--fork"])
+        .arg(std::env::current_exe()?)
+        .args([test, "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .status()?;
+    if status.success() { Ok(Side::Outside) } else { Err(io::Error::other(format!("the test in a private mount namespace ended with {status}"))) }
+}
+
+/// Makes a btrfs in an image file and mounts it on `directory/mnt`. For the inside of a private mount namespace only.
+///
+/// The image has no name any more when this returns, so it and its loop device go when the mount goes.
+pub fn mount_loop_btrfs(directory: &Path) -> io::Result<PathBuf> {
+    let (image, mount_point) = (directory.join("image"), directory.join("mnt"));
+    fs_err::create_dir(&mount_point)?;
+    fs_err::File::create(&image)?.set_len(1 << 30)?;
+    let mounted = checked(Command::new("mkfs.btrfs").arg("--quiet").arg(&image))
+        .and_then(|()| checked(Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime"]).arg(&image).arg(&mount_point)));
+    fs_err::remove_file(&image)?;
+    mounted.map(|()| mount_point)
+}
+
+/// Why this machine cannot run the privileged tests of a driver; `None` when it can.
+pub fn missing_for(programs: &[&str]) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("root is needed".to_owned());
+    }
+    let found = |program: &str| ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
+    programs.iter().find(|program| !found(program)).map(|program| format!("`{program}` is not installed"))
+}
+
+fn checked(command: &mut Command) -> io::Result<()> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{:?} ended with {}: {}", command.get_program(), output.status, String::from_utf8_lossy(&output.stderr).trim())))
+}
