@@ -4,7 +4,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use mica_storage_conformance::{Subject, WorkerCommand, run};
 //! let plugin = mica_storage_loader::Plugin::load("target/debug/libmica_storage_overlay.so".as_ref())?;
-//! let worker = WorkerCommand { args: vec!["worker".into(), "--exact".into(), "--nocapture".into()] };
+//! let worker = WorkerCommand { args: vec!["worker".into(), "--exact".into(), "--nocapture".into()], environment: Vec::new() };
 //! let report = run(&Subject { plugin: &plugin, options: &[], worker: &worker }, "/var/tmp/scratch".as_ref(), &mut |_| {})?;
 //! assert!(report.passed(), "{report}");
 //! # Ok(()) }
@@ -17,6 +17,7 @@
 
 mod cases;
 mod ground;
+pub mod harness;
 mod report;
 mod sample;
 pub mod scratch;
@@ -70,22 +71,21 @@ pub enum Error {
 }
 
 /// Runs every case below the directory `scratch`, telling `each` how it ended, and leaves the directory as it was.
+/// Clears the umask of the process.
 pub fn run(subject: &Subject<'_>, scratch: &Path, each: &mut dyn FnMut(&CaseReport)) -> Result<Report, Error> {
     // Workers and mounts see the same path whatever the working directory is.
     let scratch = fs_err::canonicalize(scratch).map_err(|source| Error::Scratch { source })?;
-    // Modes are part of what the cases compare, and the engine clears the umask of its process too.
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    // Modes are part of what the cases compare, and the engine does the same. Not restored, since another run may go on beside this one.
+    rustix::process::umask(rustix::fs::Mode::empty());
     let mut report = Report::default();
-    let outcome = cases::ALL.iter().enumerate().try_for_each(|(number, case)| {
+    for (number, case) in cases::ALL.iter().enumerate() {
         let root = scratch.join(format!("case-{number:02}"));
         let verdict = run_case(subject, case, &root)?;
         let case = CaseReport { name: case.name, verdict };
         each(&case);
         report.cases.push(case);
-        Ok(())
-    });
-    rustix::process::umask(umask);
-    outcome.map(|()| report)
+    }
+    Ok(report)
 }
 
 fn run_case(subject: &Subject<'_>, case: &Case, root: &Path) -> Result<Verdict, Error> {

@@ -36,7 +36,7 @@ fn check(library: &std::path::Path, root: &std::path::Path, options: &[String]) 
     let plugin = Plugin::load(library)?;
     // A worker needs the library again and nothing else from the command line.
     let args = vec![library.to_string_lossy().into_owned(), root.to_string_lossy().into_owned()];
-    let worker = WorkerCommand { args };
+    let worker = WorkerCommand { args, environment: Vec::new() };
     let report = run(&Subject { plugin: &plugin, options, worker: &worker }, root, &mut |case| println!("{case}"))?;
     println!("{}", report.summary());
     Ok(report.passed())

@@ -1,10 +1,9 @@
 //! Places for the suite to run in: directories that clean up, and a btrfs of its own inside a private mount namespace.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-const INSIDE: &str = "MICA_CONFORMANCE_PRIVATE";
 
 /// A directory that is removed with all it holds.
 #[derive(Debug)]
@@ -34,29 +33,16 @@ impl Drop for Directory {
     }
 }
 
-/// On which side of [`in_private_mounts`] the caller is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// In the new process: do the work.
-    Inside,
-    /// In the first process, after the new one has ended well.
-    Outside,
-}
-
-/// Runs this test again in a child with a mount namespace of its own, whose mounts end with it however it ends.
-///
-/// `test` is the full name of the calling test.
-pub fn in_private_mounts(test: &str) -> io::Result<Side> {
-    if std::env::var_os(INSIDE).is_some() {
-        return Ok(Side::Inside);
-    }
+/// Runs the test `test` of the running test program again, in a process with a mount namespace of its own: its mounts end with
+/// it, however it ends. The environment tells the two apart.
+pub fn in_private_mounts(test: &str, environment: &[(&str, &OsStr)]) -> io::Result<()> {
     let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--kill-child", "--fork"])
+        .args(["--mount", "--propagation", "private"])
         .arg(std::env::current_exe()?)
         .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
+        .envs(environment.iter().copied())
         .status()?;
-    if status.success() { Ok(Side::Outside) } else { Err(io::Error::other(format!("the test in a private mount namespace ended with {status}"))) }
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("the test in a private mount namespace ended with {status}"))) }
 }
 
 /// Makes a btrfs in an image file and mounts it on `directory/mnt`. For the inside of a private mount namespace only.

@@ -24,6 +24,8 @@ const MARK: &str = "mica-conformance-worker:";
 pub struct WorkerCommand {
     /// Arguments for the running program, as `["worker", "--exact", "--nocapture"]` for a test named `worker`.
     pub args: Vec<String>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
 }
 
 /// Starts workers for one driver root.
@@ -82,6 +84,7 @@ impl Workers<'_> {
         let program = std::env::current_exe().doing(|| "find the running program".to_owned())?;
         let mut child = Command::new(program)
             .args(&self.command.args)
+            .envs(self.command.environment.iter().map(|(name, value)| (name, value)))
             .env(VERB, "commit")
             .env(ROOT, root)
             .env(NAME, key)

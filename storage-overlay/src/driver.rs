@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mica_storage_api::layout::{Layout, filesystem_name, open_dir, reflinks};
+use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
     Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
     StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
 use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::changes;
 use crate::options::Options;
@@ -81,7 +83,7 @@ impl StorageDriver for Overlay {
         if args.quota_bytes != 0 || args.quota_inodes != 0 {
             return Err(Error::unsupported("a quota"));
         }
-        OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| self.view(parents))
+        OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| self.view(parents, None))
     }
 
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
@@ -91,7 +93,7 @@ impl StorageDriver for Overlay {
         if let Some(option) = args.options.first() {
             return Err(Error::new(ErrorKind::Invalid, format!("unknown mount option `{option}`: the overlay driver has none")));
         }
-        let Some(id) = args.rw_id else { return self.stack(args.parents, args.selinux_label, |stack| stack.mount(self.interface)) };
+        let Some(id) = args.rw_id else { return self.view(args.parents, args.selinux_label) };
         let (upper, work) = open_writable_tree(&self.layout, id)?;
         forget_volatile_mark(work.as_fd())?;
         let upper = Upper {
@@ -107,7 +109,7 @@ impl StorageDriver for Overlay {
 
     fn changes(&self, rw_id: Key<'_>, parents: &[Key<'_>], yield_change: &mut dyn FnMut(&Change<'_>) -> Flow) -> Result<()> {
         let (upper, _) = open_writable_tree(&self.layout, rw_id)?;
-        let view = self.view(parents)?;
+        let view = self.view(parents, None)?;
         let below = open_dir(view.as_fd(), ".").during(|| "open the view of the parents")?;
         changes::walk(upper, below, whiteout_style(self.userxattr), yield_change)
     }
@@ -143,8 +145,11 @@ impl StorageDriver for Overlay {
 
 impl Overlay {
     /// A read-only mount of a chain.
-    fn view(&self, parents: &[Key<'_>]) -> Result<OwnedFd> {
-        self.stack(parents, None, |stack| stack.mount(self.interface))
+    fn view(&self, parents: &[Key<'_>], selinux_label: Option<&str>) -> Result<OwnedFd> {
+        if parents.is_empty() {
+            return clone_read_only(self.empty.as_fd());
+        }
+        self.stack(parents, selinux_label, |stack| stack.mount(self.interface))
     }
 
     /// Hands out the description of a read-only mount of a chain; writable ones build on it.
@@ -167,6 +172,14 @@ impl Overlay {
 /// A user namespace may write `user.` attributes only.
 pub(crate) fn whiteout_style(rootless: bool) -> Whiteout {
     if rootless { Whiteout::OverlayUser } else { Whiteout::OverlayTrusted }
+}
+
+/// An overlay needs two directories, and two empty ones would be one directory twice, which the kernel refuses.
+fn clone_read_only(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(dir, "", flags).during(|| "clone the mount of the empty directory")?;
+    mount_setattr(mount.as_fd(), MountAttr::RDONLY, None).during(|| "make the mount of the empty directory read-only")?;
+    Ok(mount)
 }
 
 fn open_empty(root: BorrowedFd<'_>) -> Result<OwnedFd> {
