@@ -28,7 +28,7 @@ pub(crate) fn is_foreign(name: &[u8]) -> bool {
 
 /// Whether a directory gives what is created in it an access list.
 pub(crate) fn has_default_acl(dir: BorrowedFd<'_>) -> bool {
-    rustix::fs::fgetxattr(dir, DEFAULT_ACL, &mut [0u8; 0][..]).is_ok_and(|length| length > 0)
+    rustix::fs::fgetxattr_query(dir, DEFAULT_ACL).is_ok()
 }
 
 /// The attributes of `name` in `dir`, sorted; an empty name means the directory. Symbolic links are not followed.

@@ -17,6 +17,8 @@ pub mod copy;
 pub mod diff;
 pub mod digest;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod pipe;
 pub mod tree;
 pub mod unpack;
