@@ -1,0 +1,62 @@
+//! What of the host a bundle depends on.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Kind, Result};
+
+/// Facts of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Host {
+    /// Mask of the capabilities this program can give away.
+    pub capabilities: u64,
+    /// True when the kernel has one control group hierarchy for everything.
+    pub cgroup_v2: bool,
+    /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
+    pub recursive_read_only: bool,
+}
+
+impl Host {
+    /// Asks the kernel.
+    pub fn read() -> Result<Host> {
+        let sets = rustix::thread::capabilities(None)
+            .map_err(|errno| Error::io("read the capabilities of", "/proc/self")(errno.into()))?;
+        Ok(Host {
+            capabilities: sets.effective.bits() as u64,
+            cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            recursive_read_only: kernel_at_least(rustix::system::uname().release().to_str().unwrap_or_default(), (5, 12)),
+        })
+    }
+}
+
+/// A static init on this machine, for `--init`. It must be static, because it runs on the libraries of the image.
+pub fn find_init() -> Result<PathBuf> {
+    const PLACES: [&str; 6] = [
+        "/usr/bin/tini-static",
+        "/usr/libexec/mica/init",
+        "/usr/bin/docker-init",
+        "/usr/libexec/docker/docker-init",
+        "/usr/libexec/podman/catatonit",
+        "/usr/bin/catatonit",
+    ];
+    PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned).ok_or_else(|| {
+        Error::refused(Kind::Unavailable, format!("no static init found for `--init`: looked for `{}`", PLACES.join("`, `")))
+            .with_hint("install one, for example with `apt install tini`")
+    })
+}
+
+fn kernel_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_compare_by_number() {
+        for (release, wanted) in [("6.18.44-1", true), ("5.12.0", true), ("5.9", false), ("4.19.0-amd64", false), ("", false)] {
+            assert_eq!(kernel_at_least(release, (5, 12)), wanted, "{release}");
+        }
+    }
+}

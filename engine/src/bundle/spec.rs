@@ -1,0 +1,259 @@
+//! The whole OCI configuration of a container, from values alone.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Process, RootBuilder, Spec, UserBuilder,
+};
+
+use super::capabilities;
+use super::devices::{self, HostDevice};
+use super::host::Host;
+use super::merge::{DEFAULT_PATH, environment};
+use super::mounts::{INIT_TARGET, MountInput, mounts};
+use super::resources::{resources, rlimits};
+use super::seccomp::{default_profile, unbuildable};
+use super::seccomp_file;
+use super::user::Identity;
+use crate::Result;
+use crate::container::{ContainerSpec, NetworkMode, SeccompChoice, VolumeMount};
+
+/// What a container must not see, for Docker's reasons: kernel memory and keys, and side channels to the hardware.
+const MASKED: [&str; 12] = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+];
+
+/// What a container may read but not write.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Everything a configuration is made of.
+#[derive(Debug)]
+pub struct BundleInput<'a> {
+    /// 64 hexadecimal digits.
+    pub id: &'a str,
+    /// Where the monitor mounts the root.
+    pub root: &'a Path,
+    /// The request.
+    pub spec: &'a ContainerSpec,
+    /// The argument vector.
+    pub args: Vec<String>,
+    /// The merged environment of image and request.
+    pub env: &'a [String],
+    /// Working directory.
+    pub cwd: &'a str,
+    /// Who the process runs as.
+    pub identity: &'a Identity,
+    /// Host name.
+    pub hostname: &'a str,
+    /// Directory with `hosts`, `hostname` and `resolv.conf`.
+    pub files: &'a Path,
+    /// Volumes with their directories on the host.
+    pub volumes: &'a [(VolumeMount, PathBuf)],
+    /// Devices of the host.
+    pub devices: &'a [HostDevice],
+    /// A static init, when the container wants one.
+    pub init: Option<&'a Path>,
+    /// This machine.
+    pub host: Host,
+}
+
+/// The configuration.
+pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
+    let spec = input.spec;
+    let mut args = input.args.clone();
+    if input.init.is_some() {
+        args.splice(0..0, [INIT_TARGET.to_owned(), "--".to_owned()]);
+    }
+    let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", input.hostname)];
+    if spec.tty {
+        env.push("TERM=xterm".into());
+    }
+    let mut env = environment(&env, input.env, &[]);
+    with_home(&mut env, input.identity);
+    let capabilities = capabilities::resolve(spec, input.host.capabilities)?;
+    let process = process(&ProcessInput {
+        spec,
+        args,
+        env,
+        cwd: input.cwd,
+        identity: input.identity,
+        capabilities: capabilities::sets(&capabilities, input.identity.uid)?,
+        tty: spec.tty,
+    })?;
+    let root = RootBuilder::default().path(input.root).readonly(spec.read_only).build().map_err(unbuildable)?;
+    let seccomp = seccomp(spec, &capabilities)?;
+    let mut linux = Linux::default();
+    linux
+        .set_namespaces(Some(namespaces(spec, input.host)?))
+        .set_cgroups_path(Some(Path::new("/mica").join(input.id)))
+        .set_resources(Some(resources(&spec.resources, devices::rules(input.devices, spec)?)?))
+        .set_devices(Some(devices::nodes(input.devices)?).filter(|devices| !devices.is_empty()))
+        .set_seccomp(seccomp)
+        .set_sysctl(Some(spec.sysctls.clone().into_iter().collect()).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
+        .set_masked_paths(Some(paths(&MASKED, spec)))
+        .set_readonly_paths(Some(paths(&READ_ONLY, spec)))
+        .set_rootfs_propagation(None);
+    let mut built = Spec::default();
+    built
+        .set_root(Some(root))
+        .set_process(Some(process))
+        .set_hostname(Some(input.hostname.to_owned()))
+        .set_mounts(Some(mounts(&MountInput {
+            spec,
+            files: input.files,
+            volumes: input.volumes,
+            init: input.init,
+            recursive_read_only: input.host.recursive_read_only,
+        })?))
+        .set_annotations(None)
+        .set_linux(Some(linux));
+    Ok(built)
+}
+
+/// What a process object is made of.
+#[derive(Debug)]
+pub struct ProcessInput<'a> {
+    /// The container's request.
+    pub spec: &'a ContainerSpec,
+    /// The argument vector.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: &'a str,
+    /// Who it runs as.
+    pub identity: &'a Identity,
+    /// Its capability sets.
+    pub capabilities: oci_spec::runtime::LinuxCapabilities,
+    /// True for a terminal.
+    pub tty: bool,
+}
+
+/// A process object, for a container's first process and for `exec`.
+pub fn process(input: &ProcessInput<'_>) -> Result<Process> {
+    let user = UserBuilder::default()
+        .uid(input.identity.uid)
+        .gid(input.identity.gid)
+        .additional_gids(input.identity.groups.clone())
+        .umask(0o022u32)
+        .build()
+        .map_err(unbuildable)?;
+    let mut process = Process::default();
+    process
+        .set_terminal(Some(input.tty))
+        .set_user(user)
+        .set_args(Some(input.args.clone()))
+        .set_env(Some(input.env.clone()))
+        .set_cwd(PathBuf::from(input.cwd))
+        .set_capabilities(Some(input.capabilities.clone()))
+        .set_no_new_privileges(Some(input.spec.no_new_privileges))
+        .set_rlimits(rlimits(&input.spec.ulimits)?)
+        .set_oom_score_adj(input.spec.oom_score_adj);
+    Ok(process)
+}
+
+/// Adds `HOME` when nobody set it. A home directory with a line break would forge lines wherever it is written down
+/// (CVE-2026-15809), so it is not passed on.
+pub fn with_home(env: &mut Vec<String>, identity: &Identity) {
+    let set = env.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > "HOME=".len());
+    if !set {
+        env.retain(|entry| !entry.starts_with("HOME="));
+        let home = if identity.home.chars().any(char::is_control) || identity.home.is_empty() { "/" } else { &identity.home };
+        env.push(format!("HOME={home}"));
+    }
+}
+
+fn seccomp(spec: &ContainerSpec, capabilities: &std::collections::HashSet<oci_spec::runtime::Capability>) -> Result<Option<LinuxSeccomp>> {
+    match &spec.seccomp {
+        _ if spec.privileged => Ok(None),
+        SeccompChoice::Unconfined => Ok(None),
+        SeccompChoice::Default => default_profile(capabilities).map(Some),
+        SeccompChoice::Profile(text) => seccomp_file::profile(text, capabilities).map(Some),
+    }
+}
+
+fn namespaces(spec: &ContainerSpec, host: Host) -> Result<Vec<LinuxNamespace>> {
+    let mut kinds =
+        vec![LinuxNamespaceType::Mount, LinuxNamespaceType::Uts, LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc];
+    if spec.network == NetworkMode::None {
+        kinds.push(LinuxNamespaceType::Network);
+    }
+    // With version 1 the container's group is bind-mounted by its path, which a namespace of its own would hide.
+    if host.cgroup_v2 && !spec.privileged {
+        kinds.push(LinuxNamespaceType::Cgroup);
+    }
+    kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().map_err(unbuildable)).collect()
+}
+
+fn paths(list: &[&str], spec: &ContainerSpec) -> Vec<String> {
+    if spec.privileged { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn built(spec: &ContainerSpec, env: &[String], identity: &Identity) -> Value {
+        let input = BundleInput {
+            id: "0123456789abcdef",
+            root: Path::new("/run/m/containers/0123/rootfs"),
+            spec,
+            args: vec!["true".into()],
+            env,
+            cwd: "/work",
+            identity,
+            hostname: "box",
+            files: Path::new("/s"),
+            volumes: &[],
+            devices: &[],
+            init: None,
+            host: Host { capabilities: u64::MAX >> 23, cgroup_v2: false, recursive_read_only: true },
+        };
+        serde_json::to_value(configuration(&input).unwrap()).unwrap()
+    }
+
+    fn root() -> Identity {
+        Identity { groups: vec![0, 10], home: "/root".into(), ..Identity::default() }
+    }
+
+    #[test]
+    fn a_default_container_has_dockers_privileges() {
+        let spec = built(&ContainerSpec::default(), &["A=1".into(), "PATH=/bin".into()], &root());
+        let process = &spec["process"];
+        assert_eq!(process["capabilities"]["bounding"].as_array().unwrap().len(), 14);
+        assert_eq!(process["capabilities"]["effective"].as_array().unwrap().len(), 14);
+        assert_eq!(process["capabilities"]["ambient"].as_array().unwrap().len(), 0);
+        assert_eq!(process["noNewPrivileges"], false);
+        assert_eq!(process["env"], serde_json::json!(["PATH=/bin", "HOSTNAME=box", "A=1", "HOME=/root"]));
+        assert_eq!(process["user"]["additionalGids"], serde_json::json!([0, 10]));
+        assert_eq!(process["user"]["umask"], 0o022);
+        assert!(process.get("rlimits").is_none() && spec.get("annotations").is_none(), "{process}");
+        let linux = &spec["linux"];
+        assert_eq!(linux["maskedPaths"].as_array().unwrap().len(), 12);
+        assert_eq!(linux["readonlyPaths"].as_array().unwrap().len(), 5);
+        assert_eq!(linux["cgroupsPath"], "/mica/0123456789abcdef");
+        assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+        let kinds: Vec<&str> = linux["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["mount", "uts", "pid", "ipc", "network"]);
+        assert_eq!(linux["resources"]["devices"][0]["allow"], false);
+    }
+
+    #[test]
+    fn requests_change_what_they_name() {
+        let spec = ContainerSpec { privileged: true, network: NetworkMode::Host, tty: true, read_only: true, ..Default::default() };
+        let built_spec = built(&spec, &[], &root());
+        assert_eq!(built_spec["linux"]["maskedPaths"].as_array().unwrap().len(), 0);
+        assert!(built_spec["linux"].get("seccomp").is_none());
+        assert_eq!(built_spec["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 41);
+        assert_eq!(built_spec["linux"]["namespaces"].as_array().unwrap().len(), 4);
+        assert_eq!(built_spec["root"]["readonly"], true);
+        assert!(built_spec["process"]["env"].as_array().unwrap().iter().any(|entry| entry == "TERM=xterm"));
+        let user = Identity { uid: 1000, gid: 1000, groups: vec![1000], home: "/x\nroot::0:0".into() };
+        let plain = built(&ContainerSpec { seccomp: SeccompChoice::Unconfined, ..Default::default() }, &[], &user);
+        assert_eq!(plain["process"]["capabilities"]["effective"].as_array().unwrap().len(), 0);
+        assert!(plain["process"]["env"].as_array().unwrap().iter().any(|entry| entry == "HOME=/"));
+        assert!(plain["linux"].get("seccomp").is_none());
+    }
+}
