@@ -1,14 +1,188 @@
 //! `build`: a builder's steps, run on the store.
+//!
+//! The engine is the builder's host: a step's root is a writable snapshot like a container's, a RUN is a process in the
+//! same cage, and what the step has written becomes the next layer by rename where the driver can.
 
-// e1: the integrator is writing this file now (21:40); leave it.
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::build::{BuildOutcome, BuildProgress, BuildRequest};
-use crate::{Engine, Result};
+use async_trait::async_trait;
+use mica_layer::Digest;
+use mica_storage_api::ObjectKind;
+
+use crate::build::{Base, BuildHost, BuildOutcome, BuildProgress, BuildRequest, CachedStep, RunOutput, RunStep, Stack, Workspace};
+use crate::image::ImageConfig;
+use crate::ops::publish::NewImage;
+use crate::storage::{Chain, Source, Volatility, stage};
+use crate::store::fresh_id;
+use crate::store::layers::NewRows;
+use crate::store::locks::{Lock, LockName};
+use crate::{Engine, Error, Kind, Reference, Result};
 
 impl Engine {
     /// Builds an image.
     pub async fn build(&self, request: BuildRequest, progress: &dyn BuildProgress) -> Result<BuildOutcome> {
-        let _ = (request, progress);
-        todo!()
+        let host = Host { engine: self.clone(), held: Arc::default() };
+        self.options().builder.clone().build(&host, request, progress).await
+    }
+}
+
+/// What a build holds on to until it ends, so that no other command removes it meanwhile.
+#[derive(Debug, Default)]
+struct Held {
+    chains: Vec<Chain>,
+    cache_keys: Vec<Digest>,
+}
+
+#[derive(Debug)]
+struct Host {
+    engine: Engine,
+    held: Arc<Mutex<Held>>,
+}
+
+impl Host {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        lock(&self.held)
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl BuildHost for Host {
+    async fn base(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<Base> {
+        let found = self.engine.find_image(reference).await.map_err(|error| match error.kind() {
+            Kind::NotFound => missing(reference, error),
+            _ => error,
+        })?;
+        if pull {
+            return Err(Error::refused(Kind::Unsupported, format!("cannot ask a registry for `{reference}`: this version has no registry client"))
+                .with_hint("leave `--pull` out to build on the local image"));
+        }
+        if let Some(platform) = platform {
+            let own = [Some(found.config.os.as_str()), Some(found.config.architecture.as_str()), found.config.variant.as_deref()];
+            let own: Vec<&str> = own.into_iter().flatten().collect();
+            let wanted: Vec<&str> = platform.split('/').collect();
+            if !own.iter().zip(&wanted).all(|(own, wanted)| own == wanted) {
+                let message = format!("image `{reference}` is for `{}`, not for `{platform}`", own.join("/"));
+                return Err(Error::refused(Kind::InvalidInput, message));
+            }
+        }
+        Ok(Base { image: found.id, config: found.config })
+    }
+
+    async fn cached(&self, key: &Digest) -> Result<Option<CachedStep>> {
+        let wanted = key.clone();
+        let found = self.engine.blocking(move |engine| engine.store().cached_step(&wanted)).await?;
+        let Some(step) = found else { return Ok(None) };
+        // What was found may be removed at any moment: it counts once it is held.
+        let Ok(chain) = self.engine.ensure_chain(&step.stack.diff_ids).await else { return Ok(None) };
+        let mut held = self.held();
+        held.chains.push(chain);
+        held.cache_keys.push(key.clone());
+        Ok(Some(step))
+    }
+
+    async fn record(&self, key: &Digest, step: &CachedStep) -> Result<()> {
+        self.held().cache_keys.push(key.clone());
+        let (key, step) = (key.clone(), step.clone());
+        self.engine.blocking(move |engine| engine.store().record_step(&key, &step)).await
+    }
+
+    async fn begin(&self, parent: &Stack) -> Result<Box<dyn Workspace>> {
+        let chain = self.engine.ensure_chain(&parent.diff_ids).await?;
+        let id = fresh_id();
+        let name = LockName::Stage(chain.driver().to_owned(), id.clone());
+        let lock = self.engine.blocking(move |engine| engine.store().lock_exclusive(&name)).await?;
+        // From here on, dropping the step takes the tree away.
+        let mut step = Step { engine: self.engine.clone(), held: self.held.clone(), chain, id, root: None, sealed: false, _lock: lock };
+        self.engine.rw_create(&step.chain, &step.id).await?;
+        step.root = Some(self.engine.rw_mount(&step.chain, &step.id, Volatility::Volatile).await?);
+        Ok(Box::new(step))
+    }
+
+    async fn view(&self, stack: &Stack) -> Result<OwnedFd> {
+        let chain = self.engine.ensure_chain(&stack.diff_ids).await?;
+        let mount = self.engine.view_mount(&chain).await?;
+        self.held().chains.push(chain);
+        Ok(mount)
+    }
+
+    async fn publish(&self, config: &ImageConfig, tags: &[String]) -> Result<Digest> {
+        let references = tags.iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
+        let steps = self.held().cache_keys.clone();
+        let image = NewImage::new(config.clone(), references)?;
+        self.engine
+            .blocking(move |engine| {
+                let driver = engine.selected_driver()?;
+                let published = engine.publish(&driver, &NewRows::default(), &[image], &steps)?;
+                Ok(published.into_iter().map(|image| image.id).next())
+            })
+            .await?
+            .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
+    }
+}
+
+fn missing(reference: &str, error: Error) -> Error {
+    match Reference::parse(reference) {
+        Ok(reference) => Error::refused(Kind::NotFound, format!("Unable to find image '{}' locally", reference.familiar()))
+            .with_hint("this version has no registry client: bring the image with `mica load`, `mica import` or `mica build`"),
+        Err(_) => error,
+    }
+}
+
+/// The root of one step.
+#[derive(Debug)]
+struct Step {
+    engine: Engine,
+    held: Arc<Mutex<Held>>,
+    chain: Chain,
+    id: String,
+    root: Option<OwnedFd>,
+    sealed: bool,
+    // Tells a sweep that the tree, which has no row, belongs to somebody who lives.
+    _lock: Lock,
+}
+
+impl Step {
+    /// One more descriptor of the mount. The mount itself cannot be cloned while it is detached (before Linux 6.15), so a
+    /// process of a RUN step gets this very mount, and a step has one process.
+    fn mount(&self) -> Result<OwnedFd> {
+        let root = self.root.as_ref().ok_or_else(|| Error::refused(Kind::Internal, "the step has no root"))?;
+        root.try_clone().map_err(Error::io("duplicate the mount of", &self.id))
+    }
+}
+
+#[async_trait]
+impl Workspace for Step {
+    fn root(&self) -> Result<OwnedFd> {
+        self.mount()
+    }
+
+    async fn run(&mut self, step: RunStep, output: &dyn RunOutput) -> Result<i32> {
+        let root = self.mount()?;
+        self.engine.run_step(root, step, output).await
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Stack> {
+        // The driver takes the tree as a layer, so nobody may write through the mount any more.
+        self.root = None;
+        let sealed = self.engine.rw_seal(&self.chain, &self.id, Source::Consume).await?;
+        self.sealed = true;
+        let stack = Stack { diff_ids: sealed.chain.stack().to_vec() };
+        lock(&self.held).chains.push(sealed.chain);
+        Ok(stack)
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.root = None;
+        if !self.sealed {
+            // A tree that cannot be removed now has no row, so a later sweep takes it.
+            let _ = stage::remove(&self.chain.driver, ObjectKind::Rw, &self.id);
+        }
     }
 }
