@@ -35,6 +35,16 @@ pub trait LoadProgress: Send + Sync {
     fn layer_end(&self, layer: &DiffId);
 }
 
+/// Nobody watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl LoadProgress for Silent {
+    fn layer_begin(&self, _layer: &DiffId, _size: u64) {}
+    fn layer_bytes(&self, _layer: &DiffId, _done: u64) {}
+    fn layer_end(&self, _layer: &DiffId) {}
+}
+
 /// One image of a loaded archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {

@@ -22,6 +22,8 @@ pub mod kill;
 pub mod load;
 pub mod logs;
 pub mod prune;
+
+pub(crate) mod publish;
 pub mod ps;
 pub mod recover;
 pub mod remove;

@@ -1,111 +1,97 @@
 //! Snapshots through storage drivers: which driver, from layers to mounted chains, and back from writable trees to layers.
+//!
+//! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `rw`
+//! (writable trees), `seal` (from a writable tree to a layer).
 
+mod backend;
 mod chain;
+pub(crate) mod materialise;
+mod plan;
+mod rw;
+mod seal;
+pub(crate) mod stage;
 
-pub use chain::{Chain, Sealed};
-
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use mica_layer::DiffId;
+use mica_storage_api::Caps;
+use mica_storage_loader::Driver;
+use rustix::fs::{Mode, OFlags, fstat, open, syncfs};
+
+pub(crate) use backend::Backends;
+pub use chain::{Chain, Sealed};
 pub use mica_layer::{Change, ChangeKind};
+pub use rw::{Usage, Volatility};
+pub use seal::Source;
 
-use crate::{Engine, Result};
-
-/// Whether a writable tree must survive a crash of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Volatility {
-    /// It must.
-    Durable,
-    /// It is thrown away anyway: `run --rm` and build steps.
-    Volatile,
-}
-
-/// What becomes of a writable tree that is sealed into a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// It stays: `commit`.
-    Keep,
-    /// It turns into the layer where the driver can, and is gone in any case: build steps.
-    Consume,
-}
-
-/// What a writable tree occupies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
-}
-
-/// The drivers this process has opened.
-#[derive(Debug, Default)]
-pub(crate) struct Backends {}
+use crate::ops::load::Silent;
+use crate::store::{Flush, layers};
+use crate::{Durability, Engine, Error, Kind, Result};
+use materialise::Stored;
 
 impl Engine {
     /// The chain of a stack on the selected driver, unpacked from blobs where it is missing, and held in place for the
     /// life of the value.
     pub async fn ensure_chain(&self, stack: &[DiffId]) -> Result<Chain> {
-        let _ = stack;
-        todo!()
+        let stack = stack.to_vec();
+        self.blocking(move |engine| engine.chain_on(&engine.selected_driver()?, &stack)).await
     }
 
     /// The chain a container was made on: like [`Engine::ensure_chain`], on a given driver.
     pub async fn ensure_chain_on(&self, driver: &str, stack: &[DiffId]) -> Result<Chain> {
-        let _ = (driver, stack);
-        todo!()
-    }
-
-    /// Makes an empty writable tree over a chain. A tree with this name that nobody has a row for is replaced.
-    pub async fn rw_create(&self, chain: &Chain, id: &str) -> Result<()> {
-        let _ = (chain, id);
-        todo!()
-    }
-
-    /// A detached mount of a writable tree over its chain.
-    pub async fn rw_mount(&self, chain: &Chain, id: &str, volatility: Volatility) -> Result<OwnedFd> {
-        let _ = (chain, id, volatility);
-        todo!()
-    }
-
-    /// Takes a writable tree away: O(1), the bytes go later. A missing tree is no error.
-    pub async fn rw_remove(&self, driver: &str, id: &str) -> Result<()> {
-        let _ = (driver, id);
-        todo!()
-    }
-
-    /// A detached read-only mount of a chain.
-    pub async fn view_mount(&self, chain: &Chain) -> Result<OwnedFd> {
-        let _ = chain;
-        todo!()
-    }
-
-    /// What a writable tree has changed, in the order of paths.
-    pub async fn rw_changes(&self, chain: &Chain, id: &str) -> Result<Vec<Change>> {
-        let _ = (chain, id);
-        todo!()
-    }
-
-    /// What a writable tree occupies by itself.
-    pub async fn rw_usage(&self, driver: &str, id: &str) -> Result<Usage> {
-        let _ = (driver, id);
-        todo!()
-    }
-
-    /// Writes what a writable tree has changed as a layer: its archive becomes a blob, its tree a snapshot.
-    pub async fn rw_seal(&self, chain: &Chain, id: &str, source: Source) -> Result<Sealed> {
-        let _ = (chain, id, source);
-        todo!()
+        let (driver, stack) = (driver.to_owned(), stack.to_vec());
+        self.blocking(move |engine| engine.chain_on(&engine.driver(&driver)?, &stack)).await
     }
 
     /// The driver a new snapshot would go to; selects one when none is yet.
     pub async fn driver_name(&self) -> Result<String> {
-        todo!()
+        self.blocking(|engine| Ok(engine.selected_driver()?.name().to_owned())).await
+    }
+
+    /// A stack's chain, made where it is missing. Blocks.
+    pub(crate) fn chain_on(&self, driver: &Driver, stack: &[DiffId]) -> Result<Chain> {
+        loop {
+            if let Some(chain) = self.pin_chain(driver, stack)? {
+                return Ok(chain);
+            }
+            let made = self.materialise(driver, stack, &Stored, &Silent)?;
+            self.flush(driver)?;
+            self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &made.rows, None))?;
+        }
+    }
+
+    /// Brings everything that was written to the disk: one call for all files of the store and of the driver. Blocks.
+    pub(crate) fn flush(&self, driver: &Driver) -> Result<()> {
+        if self.options().durability == Durability::None {
+            return Ok(());
+        }
+        let content = self.store().root().join("content");
+        let own = self.driver_root(driver.name());
+        let flushed = flush_filesystem(&content, None)?;
+        if !driver.info().caps.contains(Caps::SELF_DURABLE) {
+            flush_filesystem(&own, Some(flushed))?;
+        }
+        Ok(())
     }
 
     /// Where a driver keeps its bytes.
     pub(crate) fn driver_root(&self, driver: &str) -> PathBuf {
-        self.options().root.join("drivers").join(driver)
+        self.store().root().join("drivers").join(driver)
     }
+}
+
+/// Flushes the file system of a directory, unless it is the one that was just flushed.
+fn flush_filesystem(path: &std::path::Path, done: Option<u64>) -> Result<u64> {
+    let fail = |errno: rustix::io::Errno| Error::io("flush the file system of", path)(errno.into());
+    let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+    let device = fstat(&directory).map_err(fail)?.st_dev;
+    if done != Some(device) {
+        syncfs(&directory).map_err(fail)?;
+    }
+    Ok(device)
+}
+
+/// What a damaged or missing layer means for whoever asked.
+pub(crate) fn layer_missing(diff_id: &DiffId) -> Error {
+    Error::refused(Kind::Corrupt, format!("layer `{diff_id}` is missing from the store")).with_hint("loading the image again brings it back")
 }

@@ -6,6 +6,8 @@
 //! | `object` (driver, key) | relies on the driver's directory | makes it |
 //! | `chain` (driver, chain ID) | a mount needs it | – |
 //! | `stage` (driver, stage ID) | – | fills it |
+//! | `document` (digest) | relies on a config's or manifest's blob | – |
+//! | `recovery` | – | looks at what the last boot left |
 //!
 //! Deadlock cannot happen: whoever waits takes `layer` before `object` locks, each in the order of names, and `chain` locks are
 //! waited for by nobody: who removes only tries. A file is removed only by who holds it exclusively, and who gets a lock
@@ -14,7 +16,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use mica_layer::{ChainId, DiffId};
+use mica_layer::{ChainId, DiffId, Digest};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, unlink};
 use rustix::io::Errno;
 
@@ -32,6 +34,10 @@ pub(crate) enum LockName {
     Chain(String, ChainId),
     /// A driver's stage.
     Stage(String, String),
+    /// A config's or manifest's blob.
+    Document(Digest),
+    /// What the last boot left.
+    Recovery,
 }
 
 impl LockName {
@@ -41,6 +47,8 @@ impl LockName {
             Self::Object(driver, key) => format!("object-{driver}-{key}"),
             Self::Chain(driver, chain_id) => format!("chain-{driver}-{}", chain_id.0.hex()),
             Self::Stage(driver, id) => format!("stage-{driver}-{id}"),
+            Self::Document(digest) => format!("document-{}", digest.hex()),
+            Self::Recovery => "recovery".to_owned(),
         }
     }
 }

@@ -77,6 +77,7 @@ CREATE TABLE snapshots (
     parent   TEXT,
     diff_id  TEXT NOT NULL REFERENCES layers (diff_id),
     key      TEXT NOT NULL,
+    linear   INTEGER NOT NULL,
     PRIMARY KEY (driver, chain_id),
     FOREIGN KEY (driver, parent) REFERENCES snapshots (driver, chain_id),
     FOREIGN KEY (driver, key) REFERENCES objects (driver, key)

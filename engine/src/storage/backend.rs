@@ -1,0 +1,142 @@
+//! Which driver: what was asked for, else what the store already uses, else what works here.
+//!
+//! A driver that was named is never replaced by another. The whole-tree driver is never picked by itself, because
+//! it makes every container a copy; the refusal says how to ask for it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mica_storage_api::{Flow, LogLevel};
+use mica_storage_loader::{Driver, HostServices, OpenArgs, Plugin, discover};
+
+use crate::store::layers;
+use crate::{Engine, Error, Kind, Result};
+
+/// What is probed when nothing says otherwise, in this order.
+const PROBED: [&str; 2] = ["overlay", "btrfs"];
+/// The driver that works everywhere, slowly.
+const EVERYWHERE: &str = "vfs";
+
+/// The drivers this process has opened. Nothing is opened twice: an open probes the real root.
+#[derive(Debug, Default)]
+pub(crate) struct Backends(Mutex<Opened>);
+
+#[derive(Debug, Default)]
+struct Opened {
+    drivers: BTreeMap<String, Driver>,
+    selected: Option<Driver>,
+}
+
+impl Engine {
+    /// The driver for new snapshots. Blocks.
+    pub(crate) fn selected_driver(&self) -> Result<Driver> {
+        let mut opened = self.0.backends.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = &opened.selected {
+            return Ok(driver.clone());
+        }
+        let driver = self.select(&mut opened)?;
+        tracing::debug!(driver = driver.name(), "storage driver selected");
+        opened.selected = Some(driver.clone());
+        Ok(driver)
+    }
+
+    /// The driver of this name. Blocks.
+    pub(crate) fn driver(&self, name: &str) -> Result<Driver> {
+        let mut opened = self.0.backends.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open_driver(&mut opened, name)
+    }
+
+    fn select(&self, opened: &mut Opened) -> Result<Driver> {
+        if let Some(wanted) = &self.options().storage_driver {
+            return self.open_driver(opened, wanted);
+        }
+        if let Some(used) = self.store().read(layers::drivers_in_use)?.first() {
+            return self.open_driver(opened, used);
+        }
+        let mut reasons = Vec::new();
+        for name in PROBED {
+            match self.open_driver(opened, name) {
+                Ok(driver) => return Ok(driver),
+                Err(Error::Storage { source, .. }) if declines(&source) => reasons.push(format!("{name}: {}", reason(&source))),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::refused(Kind::Unsupported, format!("no storage driver suits this store ({})", reasons.join("; "))).with_hint(format!(
+            "`--storage-driver {EVERYWHERE}` works everywhere, but copies the whole image for every container"
+        )))
+    }
+
+    fn open_driver(&self, opened: &mut Opened, name: &str) -> Result<Driver> {
+        if let Some(driver) = opened.drivers.get(name) {
+            return Ok(driver.clone());
+        }
+        let fail = |source| Error::Storage { operation: "open", source };
+        let path = if name.contains('/') { Path::new(name).to_owned() } else { discover(name, &self.options().driver_search).map_err(fail)? };
+        let plugin = Plugin::load(&path).map_err(fail)?;
+        if let Some(driver) = opened.drivers.get(plugin.name()) {
+            return Ok(driver.clone());
+        }
+        let options = options_of(plugin.name(), &self.options().storage_options);
+        let root = self.driver_root(plugin.name());
+        let args = OpenArgs { root: &root, options: &options, rootless: self.options().rootless, services: Arc::new(Services) };
+        let driver = plugin.open(&args).map_err(fail)?;
+        opened.drivers.insert(driver.name().to_owned(), driver.clone());
+        Ok(driver)
+    }
+}
+
+/// `key=value` is for whichever driver is opened, `driver.key=value` for that one alone.
+fn options_of(driver: &str, options: &[String]) -> Vec<String> {
+    let own = |option: &String| {
+        let (key, _) = option.split_once('=').unwrap_or((option, ""));
+        match key.split_once('.') {
+            None => Some(option.clone()),
+            Some((name, _)) if name == driver => Some(option[name.len() + 1..].to_owned()),
+            Some(_) => None,
+        }
+    };
+    options.iter().filter_map(own).collect()
+}
+
+/// True when the driver is sound and does not suit, or is not installed.
+fn declines(error: &mica_storage_loader::Error) -> bool {
+    error.kind().is_refusal() || matches!(error, mica_storage_loader::Error::NotFound { .. })
+}
+
+fn reason(error: &mica_storage_loader::Error) -> String {
+    match error {
+        mica_storage_loader::Error::NotFound { .. } => "not installed".to_owned(),
+        mica_storage_loader::Error::Call { source, .. } => source.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Drivers' messages go to the engine's log.
+#[derive(Debug)]
+struct Services;
+
+impl HostServices for Services {
+    fn log(&self, level: LogLevel, target: &str, message: &str) {
+        match level {
+            LogLevel::Error | LogLevel::Warn => tracing::warn!(driver = target, "{message}"),
+            _ => tracing::debug!(driver = target, "{message}"),
+        }
+    }
+
+    fn progress(&self, _call_id: u64, _done: u64, _total: u64) -> Flow {
+        Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_go_to_the_driver_they_name() {
+        let options = ["size=1", "btrfs.quota=simple", "overlay.xino=off"].map(String::from);
+        assert_eq!(options_of("overlay", &options), ["size=1", "xino=off"]);
+        assert_eq!(options_of("vfs", &options), ["size=1"]);
+    }
+}

@@ -1,0 +1,77 @@
+//! A driver's stage with the lock that tells a live one from a dead one's.
+
+use mica_layer::{Target, Whiteouts};
+use mica_storage_api::{ObjectKind, StageArgs, StageKind, Whiteout};
+use mica_storage_loader::{Driver, Stage};
+
+use super::chain::{key, keys};
+use crate::store::fresh_id;
+use crate::store::locks::{Lock, LockName};
+use crate::{Engine, Error, Result};
+
+/// Something being written. Dropped without a commit, it is gone; after a crash its free lock gives it away.
+#[derive(Debug)]
+pub(crate) struct OpenStage {
+    driver: Driver,
+    stage: Stage,
+    // None for a promotion, whose bytes belong to a container until the commit.
+    _lock: Option<Lock>,
+}
+
+impl Engine {
+    /// Begins a stage over a chain, keys top first. Blocks.
+    pub(crate) fn begin_stage(&self, driver: &Driver, kind: StageKind, parents: &[String]) -> Result<OpenStage> {
+        let id = fresh_id();
+        let lock = self.store().lock_exclusive(&LockName::Stage(driver.name().to_owned(), id.clone()))?;
+        self.begin(driver, kind, &id, parents, Some(lock))
+    }
+
+    /// Begins to turn a writable tree into a layer. Blocks.
+    pub(crate) fn begin_promotion(&self, driver: &Driver, rw: &str, parents: &[String]) -> Result<OpenStage> {
+        self.begin(driver, StageKind::Promote, rw, parents, None)
+    }
+
+    fn begin(&self, driver: &Driver, kind: StageKind, id: &str, parents: &[String], lock: Option<Lock>) -> Result<OpenStage> {
+        let parents = keys(parents)?;
+        let args = StageArgs::new(kind, key(id)?, &parents);
+        let stage = driver.stage_begin(&args).map_err(|source| Error::Storage { operation: "begin a snapshot", source })?;
+        Ok(OpenStage { driver: driver.clone(), stage, _lock: lock })
+    }
+}
+
+impl OpenStage {
+    /// Where a layer is applied.
+    pub(crate) fn target(&self) -> Target<'_> {
+        let whiteouts = match self.stage.whiteout() {
+            Whiteout::Direct => Whiteouts::Direct,
+            Whiteout::OverlayTrusted => Whiteouts::OverlayTrusted,
+            Whiteout::OverlayUser => Whiteouts::OverlayUser,
+            Whiteout::OciFiles => Whiteouts::OciFiles,
+        };
+        Target { root: self.stage.target(), merged: self.stage.merged(), whiteouts }
+    }
+
+    /// Publishes it as a layer. The caller holds the key's lock and knows that the key has no row, so whatever lies there is
+    /// what a dead command left.
+    pub(crate) fn commit_layer(self, name: &str) -> Result<u64> {
+        remove(&self.driver, ObjectKind::Layer, name)?;
+        self.commit(name)
+    }
+
+    /// Publishes it as a writable tree, replacing what a dead command may have left under the name.
+    pub(crate) fn commit_rw(self, name: &str) -> Result<()> {
+        match self.stage.commit(key(name)?) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(Error::Storage { operation: "create a writable snapshot", source }),
+        }
+    }
+
+    fn commit(self, name: &str) -> Result<u64> {
+        self.stage.commit(key(name)?).map_err(|source| Error::Storage { operation: "commit a snapshot", source })
+    }
+}
+
+/// Takes an object out of sight; a missing one is no error.
+pub(crate) fn remove(driver: &Driver, kind: ObjectKind, name: &str) -> Result<()> {
+    driver.remove(kind, key(name)?).map_err(|source| Error::Storage { operation: "remove a snapshot", source })
+}
