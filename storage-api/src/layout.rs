@@ -118,7 +118,7 @@ impl Layout {
 
     /// Deletes what lies in the trash until the budget is used up. Several processes may reap at once.
     pub fn reap(&self, budget: Duration) -> Result<Left> {
-        self.reap_with(budget, |trash, name, deadline| tree::remove(trash, name, deadline))
+        self.reap_with(budget, tree::remove)
     }
 
     /// [`reap`](Self::reap) with the driver's own way to delete one object.
@@ -155,6 +155,16 @@ pub fn open_dir(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedF
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// Opens the directory `empty` of a driver root, making it when it is missing: the tree of a view of no layers.
+pub fn open_empty(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // It is shown as a root directory, so it has the mode of one.
+    match rustix::fs::mkdirat(root, "empty", Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::os(errno, "make `empty` in the driver root")),
+    }
+    open_dir(root, "empty").during(|| "open `empty` in the driver root")
 }
 
 /// The type of the file system a directory lies on, as `/proc/filesystems` names it, or its magic number.

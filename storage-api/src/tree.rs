@@ -159,10 +159,10 @@ pub fn usage(top: BorrowedFd<'_>) -> Result<Usage> {
             continue;
         }
         let done = stack.pop();
-        if let (Some(Level { dir: Some(child), .. }), Some(level)) = (done, stack.last_mut()) {
-            if level.dir.is_none() {
-                level.dir = Some(open(child.as_fd(), c"..").during(show)?);
-            }
+        if let (Some(Level { dir: Some(child), .. }), Some(level)) = (done, stack.last_mut())
+            && level.dir.is_none()
+        {
+            level.dir = Some(open(child.as_fd(), c"..").during(show)?);
         }
     }
     Ok(usage)

@@ -29,8 +29,8 @@ pub(crate) fn make_opaque(target: Writer<'_>, style: Whiteout, path: &str) -> Ou
         Whiteout::Direct => {
             let dir = target.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             let below = Tree::read(dir.as_fd())?;
-            let top = below.nodes.keys().filter_map(|path| path.to_str()).filter(|path| !path.is_empty() && !path.contains('/'));
-            return top.map(|name| delete_tree(target, &format!("{path}/{name}"))).collect();
+            let mut top = below.nodes.keys().filter_map(|path| path.to_str()).filter(|path| !path.is_empty() && !path.contains('/'));
+            return top.try_for_each(|name| delete_tree(target, &format!("{path}/{name}")));
         }
         Whiteout::OciFiles => return target.file(&format!("{path}/.wh..wh..opq"), []),
         Whiteout::OverlayTrusted => "trusted.overlay.opaque",

@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mica_storage_api::layout::{Layout, filesystem_name, open_dir, reflinks};
+use mica_storage_api::layout::{Layout, filesystem_name, open_dir, open_empty, reflinks};
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
     Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
     StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
-use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
@@ -180,15 +179,6 @@ fn clone_read_only(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     let mount = open_tree(dir, "", flags).during(|| "clone the mount of the empty directory")?;
     mount_setattr(mount.as_fd(), MountAttr::RDONLY, None).during(|| "make the mount of the empty directory read-only")?;
     Ok(mount)
-}
-
-fn open_empty(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // It is the root directory of a view of no layers, so it has the mode such a root should show.
-    match mkdirat(root, "empty", Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(Error::os(errno, "make `empty` in the driver root")),
-    }
-    open_dir(root, "empty").during(|| "open `empty` in the driver root")
 }
 
 /// A volatile mount leaves a mark in its work directory that makes the kernel refuse the next one. Whether the upper directory

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/layers/<key>/   the complete tree of a chain whose top is <key>
 //!        rw/<id>/        the complete tree of a container
+//!        empty/          the view of no layers
 //!        stage/<id>/  trash/<unique>/  locks/
 //! ```
 //! Every object is a whole tree, so of a chain only the top parent is ever read. The engine therefore commits image tops
@@ -39,6 +40,7 @@ pub struct Vfs {
 #[derive(Debug)]
 struct Store {
     layout: Layout,
+    empty: OwnedFd,
     host: Host,
 }
 
@@ -51,6 +53,7 @@ impl StorageDriver for Vfs {
             return Err(Error::new(ErrorKind::Invalid, format!("vfs has no option `{option}`; it has none at all")));
         }
         let layout = Layout::open(args.root)?;
+        let empty = layout::open_empty(args.root)?;
         let reflink = layout::reflinks(args.root);
         let mut caps = Caps::LINEAR_SNAPSHOT | Caps::PROMOTE | Caps::USERNS;
         caps.set(Caps::REFLINK, reflink);
@@ -62,7 +65,7 @@ impl StorageDriver for Vfs {
             backing_fs: layout::filesystem_name(args.root)?,
             detail: if reflink { "copies share their bytes" } else { "every snapshot is a full copy" }.to_owned(),
         };
-        Ok((Self { store: Arc::new(Store { layout, host }) }, info))
+        Ok((Self { store: Arc::new(Store { layout, empty, host }) }, info))
     }
 
     fn stage_begin(&self, args: &StageArgs<'_>) -> Result<VfsStage> {
@@ -81,17 +84,18 @@ impl StorageDriver for Vfs {
         if args.idmap_userns.is_some() {
             return Err(Error::unsupported("an id-mapped mount"));
         }
-        let (kind, id) = match (args.rw_id, args.parents.first()) {
-            (Some(id), _) => (ObjectKind::Rw, id),
-            (None, Some(top)) => (ObjectKind::Layer, *top),
-            (None, None) => return Err(Error::new(ErrorKind::Invalid, "a view needs at least one parent")),
+        let open = |kind, id| self.store.layout.open_object(kind, id).map(Some);
+        let (tree, readonly) = match (args.rw_id, args.parents.first()) {
+            (Some(id), _) => (open(ObjectKind::Rw, id)?, args.flags.contains(MountFlags::READONLY)),
+            (None, Some(top)) => (open(ObjectKind::Layer, *top)?, true),
+            (None, None) => (None, true),
         };
-        let tree = self.store.layout.open_object(kind, id)?;
-        let mount = clone_mount(tree.as_fd()).during(|| format!("mount the tree of `{id}`"))?;
-        let readonly = kind == ObjectKind::Layer || args.flags.contains(MountFlags::READONLY);
+        let tree = tree.as_ref().unwrap_or(&self.store.empty);
+        let name = args.rw_id.or(args.parents.first().copied()).map_or("empty", Key::as_str);
+        let mount = clone_mount(tree.as_fd()).during(|| format!("mount the tree of `{name}`"))?;
         let attr = if readonly { MountAttr::RDONLY } else { MountAttr::empty() };
         sys::mount_setattr(mount.as_fd(), attr, None)
-            .during(|| format!("set the attributes of the mount of `{id}`"))?;
+            .during(|| format!("set the attributes of the mount of `{name}`"))?;
         Ok(mount)
     }
 
