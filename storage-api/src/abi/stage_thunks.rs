@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the C side of every verb reads and writes through the host's pointers")]
 
 use std::ffi::{OsStr, c_int, c_void};
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::guard::{guard, guard_quietly};
@@ -40,22 +40,24 @@ pub(super) unsafe extern "C" fn begin<D: StorageDriver>(
         let target = stage.target();
         // The driver keeps its descriptors, the host gets its own: neither can close the other's.
         let (dir, merged) = (duplicate(target.dir)?, duplicate(target.merged)?);
-        let mut shown = StageOut {
+        let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let shown = StageOut {
             size: size_of::<StageOut>() as u32,
             whiteout: target.whiteout as u32,
-            target_dirfd: -1,
-            merged_dirfd: -1,
+            target_dirfd: number(&dir),
+            merged_dirfd: number(&merged),
         };
-        if place.is_null() || out.is_null() {
+        if out.is_null() {
             return Err(Error::new(ErrorKind::Invalid, "the host passed no place for the stage"));
         }
-        shown.target_dirfd = dir.map_or(-1, IntoRawFd::into_raw_fd);
-        shown.merged_dirfd = merged.map_or(-1, IntoRawFd::into_raw_fd);
         // SAFETY: both are the host's out parameters.
         unsafe {
             write(place, &shown)?;
-            put(out, Box::into_raw(stage).cast())
+            put(out, Box::into_raw(stage).cast())?;
         }
+        // They are the host's now.
+        let _ = (dir.map(IntoRawFd::into_raw_fd), merged.map(IntoRawFd::into_raw_fd));
+        Ok(())
     };
     // SAFETY: `err` is the host's error buffer.
     unsafe { guard(err, verb) }
@@ -160,7 +162,7 @@ fn kind(args: &RawArgs) -> Result<StageKind> {
     }
 }
 
-fn duplicate(fd: Option<BorrowedFd<'_>>) -> Result<Option<std::os::fd::OwnedFd>> {
+fn duplicate(fd: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
     fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0))
         .transpose()
         .map_err(|errno| Error::os(errno, "duplicate a stage directory"))

@@ -44,7 +44,7 @@ fn bytes_modes_times_links_and_xattrs() {
         fs::hard_link(from.join("a"), from.join("d/b")).unwrap();
         fs::hard_link(from.join("a"), from.join("d/e/c")).unwrap();
         std::os::unix::fs::symlink("/nowhere/at all", from.join("d/link")).unwrap();
-        rustix::fs::mknodat(CWD, &from.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
+        rustix::fs::mknodat(CWD, from.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
         chmod(&from.join("fifo"), 0o662);
         rustix::fs::setxattr(from.join("a"), "user.note", b"v\0x", XattrFlags::empty()).unwrap();
         rustix::fs::setxattr(from.join("d"), "user.dir", b"", XattrFlags::empty()).unwrap();
@@ -93,7 +93,7 @@ fn privileged_owners_devices_and_capabilities() {
         ] {
             rustix::fs::mknodat(
                 CWD,
-                &from.join(name),
+                from.join(name),
                 kind,
                 Mode::from_raw_mode(0o600),
                 rustix::fs::makedev(device.0, device.1),
@@ -101,13 +101,13 @@ fn privileged_owners_devices_and_capabilities() {
             .unwrap();
         }
         fs::write(from.join("ping"), "code").unwrap();
-        rustix::fs::chown(&from.join("ping"), Some(Uid::from_raw(1234)), Some(Gid::from_raw(4_000_000_000))).unwrap();
+        rustix::fs::chown(from.join("ping"), Some(Uid::from_raw(1234)), Some(Gid::from_raw(4_000_000_000))).unwrap();
         chmod(&from.join("ping"), 0o6755);
         rustix::fs::setxattr(from.join("ping"), "security.capability", &capability, XattrFlags::empty()).unwrap();
         std::os::unix::fs::symlink("x", from.join("link")).unwrap();
         rustix::fs::chownat(
             CWD,
-            &from.join("link"),
+            from.join("link"),
             Some(Uid::from_raw(5)),
             Some(Gid::from_raw(6)),
             AtFlags::SYMLINK_NOFOLLOW,
