@@ -1,3 +1,38 @@
 //! mica-monitor: the small process that stands beside every running container.
+//!
+//! It is single-threaded on purpose: it forks, changes namespaces and lives as long as its container. Its standard input
+//! is a unix socket on which the client sends one request; the same socket is then the first session.
 
-fn main() {}
+mod cgroup;
+mod client;
+mod command;
+mod console;
+mod embedded;
+mod enter;
+mod exec;
+mod external;
+mod failure;
+mod hygiene;
+mod log;
+mod mounts;
+mod oci;
+mod receive;
+mod record;
+mod relay;
+mod start;
+mod stdio;
+
+use std::process::ExitCode;
+
+use mica_runtime::request::Request;
+
+fn main() -> ExitCode {
+    let Ok(socket) = hygiene::prepare() else { return ExitCode::from(2) };
+    // Without a request there is nobody to tell an error to.
+    let Ok((request, root)) = receive::request(&socket) else { return ExitCode::from(2) };
+    let done = match request {
+        Request::Start(order) => start::run(order, root, socket),
+        Request::Exec(order) => exec::run(order, socket),
+    };
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,141 @@
+//! `MonitorRuntime`: the engine's runtime over monitors.
+
+mod executable;
+mod launch;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use mica_engine::Result;
+use mica_engine::runtime::{ExecRequest, RunState, Runtime, Session, StartRequest};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::Error;
+use crate::request::{ExecOrder, Request, StartOrder};
+use session::MonitorSession;
+
+/// Containers under one `mica-monitor` each.
+#[derive(Debug, Clone)]
+pub struct MonitorRuntime {
+    /// The `mica-monitor` executable.
+    pub monitor: PathBuf,
+    /// The external OCI runtime for requests that name none; `None` is the embedded one.
+    pub default_runtime: Option<String>,
+}
+
+impl MonitorRuntime {
+    /// A runtime that uses this `mica-monitor` and the embedded OCI runtime.
+    pub fn new(monitor: impl Into<PathBuf>) -> Self {
+        Self { monitor: monitor.into(), default_runtime: None }
+    }
+
+    /// The same with an external OCI runtime, by name or path, for requests that name none.
+    #[must_use]
+    pub fn with_default_runtime(mut self, runtime: Option<String>) -> Self {
+        self.default_runtime = runtime;
+        self
+    }
+
+    async fn open_session(&self, request: Request, root: Option<std::os::fd::OwnedFd>) -> Result<MonitorSession> {
+        let monitor = self.monitor.clone();
+        let context = match &request {
+            Request::Start(order) => format!("cannot start container `{}`", order.id),
+            Request::Exec(order) => format!("cannot run a command in container `{}`", order.id),
+        };
+        let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, root))
+            .await
+            .unwrap_or(Err(Error::Silent))
+            .map_err(|error| error.during(context.as_str()))?;
+        MonitorSession::open(socket, &context).await
+    }
+}
+
+#[async_trait]
+impl Runtime for MonitorRuntime {
+    fn name(&self) -> &str {
+        self.default_runtime.as_deref().unwrap_or("mica")
+    }
+
+    async fn start(&self, request: StartRequest) -> Result<Box<dyn Session>> {
+        let order = StartOrder {
+            id: request.id,
+            bundle: request.bundle,
+            run_dir: request.run_dir,
+            state_dir: request.state_dir,
+            log: request.log,
+            terminal: request.terminal,
+            terminal_size: request.terminal_size,
+            stdin: request.stdin,
+            stdin_once: request.stdin_once,
+            on_exit: request.on_exit,
+            die_with_client: request.die_with_client,
+            oci_runtime: request.oci_runtime.or_else(|| self.default_runtime.clone()),
+        };
+        Ok(Box::new(self.open_session(Request::Start(order), Some(request.root)).await?))
+    }
+
+    async fn attach(&self, run_dir: &Path) -> Result<Box<dyn Session>> {
+        let context = format!("cannot attach to the container in `{}`", run_dir.display());
+        let socket = launch::connect(run_dir).map_err(|error| error.during(context.as_str()))?;
+        Ok(Box::new(MonitorSession::open(socket, &context).await?))
+    }
+
+    async fn exec(&self, request: ExecRequest) -> Result<Box<dyn Session>> {
+        let order = ExecOrder {
+            id: request.id,
+            run_dir: request.run_dir,
+            spec: request.spec,
+            terminal_size: request.terminal_size,
+            stdin: request.stdin && !request.detach,
+        };
+        let mut session = self.open_session(Request::Exec(order), None).await?;
+        if request.detach {
+            session.finish();
+        }
+        Ok(Box::new(session))
+    }
+
+    async fn kill(&self, run_dir: &Path, signal: i32) -> Result<()> {
+        let send = || {
+            let state = read_state(run_dir)?;
+            crate::signal_process(state.pid, state.pid_start, signal).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => Error::NotRunning { run_dir: run_dir.into() },
+                _ => Error::Io { operation: "signal the container in", path: run_dir.into(), source },
+            })
+        };
+        send().map_err(|error| error.during(format!("cannot send signal {signal}")))
+    }
+
+    async fn wait(&self, run_dir: &Path) -> Result<()> {
+        let path = run_dir.join("lock");
+        let (done, waiting) = tokio::sync::oneshot::channel();
+        // A thread of its own, not one of tokio's pool: a runtime that shuts down waits for its pool, and this wait
+        // may last as long as the container.
+        std::thread::spawn(move || done.send(wait_for_lock(&path)));
+        waiting
+            .await
+            .unwrap_or(Err(Error::Silent))
+            .map_err(|error| error.during("cannot wait for the container's monitor"))
+    }
+}
+
+fn read_state(run_dir: &Path) -> Result<RunState, Error> {
+    let path = run_dir.join("state.json");
+    let text = fs_err::read(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NotRunning { run_dir: run_dir.into() },
+        _ => Error::Io { operation: "read", path, source },
+    })?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json { operation: "read a container's state", source })
+}
+
+fn wait_for_lock(path: &Path) -> Result<(), Error> {
+    let failed = |source: rustix::io::Errno| Error::Io { operation: "wait for", path: path.into(), source: source.into() };
+    let lock = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(lock) => lock,
+        // Without a lock file no monitor has ever run here.
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::LockShared)).map_err(failed)
+}

@@ -1,0 +1,80 @@
+//! The life of a further process in a running container, from the request to its status.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use mica_engine::Kind;
+use mica_engine::runtime::RunState;
+use mica_runtime::frame::Frame;
+use mica_runtime::request::{ExecOrder, RuntimeRecord};
+use nix::sys::signalfd::SignalFd;
+use oci_spec::runtime::BoxBuilder;
+
+use crate::console::{self, ConsoleSocket};
+use crate::enter;
+use crate::external::External;
+use crate::failure::{Failure, OrFail};
+use crate::oci::{Bundle, Stdio};
+use crate::record;
+use crate::relay::{Relay, Rules, block_signals};
+use crate::stdio::{self, Ours};
+
+/// Serves one request to its end.
+pub fn run(order: ExecOrder, mut socket: UnixStream) -> Result<(), Failure> {
+    match launch(&order) {
+        Ok((pid, streams, signals)) => {
+            // The process ends with its container, not with its client: a build tool may close its terminal and go.
+            let rules = Rules { stdin_once: true, die_with_client: false };
+            let context = || "cannot watch the process".into();
+            let mut relay = Relay::new(pid, signals, streams, socket, rules).or_fail(context)?;
+            let code = relay.run().or_fail(context)?;
+            relay.finish(code);
+            Ok(())
+        }
+        Err(failure) => {
+            let frame = Frame::Failed { kind: failure.kind, message: failure.message.clone() };
+            socket.write_all(&frame.to_bytes()).ok();
+            Err(failure)
+        }
+    }
+}
+
+fn launch(order: &ExecOrder) -> Result<(i32, Ours, SignalFd), Failure> {
+    let not_running = |_| Failure::new(Kind::Conflict, format!("container `{}` is not running", order.id));
+    let state: RunState = record::read(&order.run_dir.join("state.json")).map_err(not_running)?;
+    let runtime: RuntimeRecord = record::read(&order.run_dir.join("runtime.json")).map_err(not_running)?;
+    let signals = block_signals().or_fail(|| "cannot watch for signals".into())?;
+    let (pid, streams) = match &runtime.oci_runtime {
+        None => enter::enter(order, &state, &runtime.bundle)?,
+        Some(program) => external(order, &runtime, program)?,
+    };
+    Ok((pid, streams, signals))
+}
+
+fn external(order: &ExecOrder, runtime: &RuntimeRecord, program: &str) -> Result<(i32, Ours), Failure> {
+    let context = || format!("cannot run a command in container `{}`", order.id);
+    let bundle = Bundle { id: &order.id, path: &runtime.bundle, run_dir: &order.run_dir };
+    let container = External::new(bundle, program);
+    let name = format!("exec-{}", std::process::id());
+    let file = order.run_dir.join(format!("{name}.json"));
+    let mut process = order.spec.clone();
+    if let Some((rows, columns)) = order.terminal_size {
+        let size = BoxBuilder::default().height(rows).width(columns).build();
+        process.set_console_size(Some(size.or_fail(context)?));
+    }
+    record::write(&file, &process)?;
+    let owner = order.spec.user().uid();
+    let run = || {
+        if order.spec.terminal().unwrap_or(false) {
+            let socket = ConsoleSocket::bind(order.run_dir.join(format!("{name}.sock")))?;
+            let pid = container.exec(&file, Stdio::Console(socket.path()))?;
+            Ok((pid, console::streams(socket.receive()?, owner, None).or_fail(context)?))
+        } else {
+            let (theirs, ours) = stdio::pipes(order.stdin, owner).or_fail(context)?;
+            Ok((container.exec(&file, Stdio::Pipes(theirs))?, ours))
+        }
+    };
+    let result = run();
+    fs_err::remove_file(&file).ok();
+    result
+}
