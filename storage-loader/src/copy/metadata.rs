@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 /// The kernel's limit for the list of names and for one value.
 const XATTR_MAX: usize = 64 * 1024;
+const XATTR_USUAL: usize = 512;
 
 /// Room for xattrs, kept from entry to entry.
 #[derive(Debug, Default)]
@@ -50,15 +51,13 @@ impl Metadata {
     }
 
     fn xattrs(&mut self, from: &impl Xattrs, to: &impl Xattrs) -> rustix::io::Result<()> {
-        self.names.resize(XATTR_MAX, 0);
-        let length = match from.list(&mut self.names) {
+        let length = match with_room(&mut self.names, |room| from.list(room)) {
             Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
             other => other?,
         };
-        self.value.resize(XATTR_MAX, 0);
         for name in self.names[..length].split_inclusive(|byte| *byte == 0) {
             let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::INVAL)?;
-            let length = from.get(name, &mut self.value)?;
+            let length = with_room(&mut self.value, |room| from.get(name, room))?;
             match to.set(name, &self.value[..length]) {
                 // The policy labels files itself and may forbid to choose.
                 Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if name == c"security.selinux" => {}
@@ -66,6 +65,18 @@ impl Metadata {
             }
         }
         Ok(())
+    }
+}
+
+/// Asks with little room first: the kernel allocates as much as it is offered, and most files have no xattrs.
+fn with_room(room: &mut Vec<u8>, ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
+    room.resize(room.len().max(XATTR_USUAL), 0);
+    match ask(&mut room[..XATTR_USUAL]) {
+        Err(Errno::RANGE) => {
+            room.resize(XATTR_MAX, 0);
+            ask(room)
+        }
+        other => other,
     }
 }
 

@@ -48,6 +48,7 @@ fn bytes_modes_times_links_and_xattrs() {
         chmod(&from.join("fifo"), 0o662);
         rustix::fs::setxattr(from.join("a"), "user.note", b"v\0x", XattrFlags::empty()).unwrap();
         rustix::fs::setxattr(from.join("d"), "user.dir", b"", XattrFlags::empty()).unwrap();
+        rustix::fs::setxattr(from.join("d/e"), "user.long", &[7; 2000], XattrFlags::empty()).unwrap();
         set_times(&from.join("a"), 1, 123_456_789);
         set_times(&from.join("d/link"), 5, 7);
         set_times(&from.join("d/e"), 1_000_000_000, 999_999_999);
@@ -72,7 +73,9 @@ fn bytes_modes_times_links_and_xattrs() {
     );
     assert_eq!(fs::read(to.join("d/e/c")).unwrap(), b"shared");
     assert_eq!(fs::read_link(to.join("d/link")).unwrap(), Path::new("/nowhere/at all"));
-    let mut value = [0; 16];
+    let mut value = [0; 2048];
+    assert_eq!(rustix::fs::getxattr(to.join("d/e"), "user.long", &mut value[..]).unwrap(), 2000);
+    assert_eq!(value[..2000], [7; 2000]);
     assert_eq!(rustix::fs::getxattr(to.join("a"), "user.note", &mut value[..]).unwrap(), 3);
     assert_eq!(&value[..3], b"v\0x");
     assert_eq!(rustix::fs::getxattr(to.join("d"), "user.dir", &mut value[..]).unwrap(), 0);
