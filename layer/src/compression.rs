@@ -181,3 +181,6 @@ impl<W: Write> fmt::Debug for Encoder<W> {
         f.write_str("Encoder")
     }
 }
+
+#[cfg(test)]
+mod tests;

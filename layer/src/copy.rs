@@ -71,8 +71,8 @@ pub fn copy_into(
 ) -> Result<Copied> {
     let (holder, name) = source(src, src_path, options.follow)?;
     let shown = src_path.as_os_str().as_bytes();
-    let stat = rustix::fs::statat(&holder, &name[..], AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|e| Error::io("read", shown, e))?;
+    let stat =
+        rustix::fs::statat(&holder, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", shown, e))?;
     let overrides = Overrides { owner: options.owner, mode: options.mode };
     let from = Name { dir: holder.as_fd(), name: &name };
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -194,8 +194,8 @@ fn source(root: BorrowedFd<'_>, path: &Path, follow: bool) -> Result<(OwnedFd, V
         }
         let (dir, name) = beneath::open_parent(root, &path)?;
         let bytes = path.as_os_str().as_bytes();
-        let stat = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| Error::io("read", bytes, e))?;
+        let stat =
+            rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", bytes, e))?;
         if !follow || FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             return Ok((dir, name.as_bytes().to_vec()));
         }

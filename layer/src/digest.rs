@@ -268,8 +268,21 @@ mod tests {
         let sha512_short = EMPTY.replace("sha256", "sha512");
         let slash = format!("sha256:../{}", &EMPTY[10..]);
         for text in [
-            "", ":", "sha256", "sha256:", "md5:d41d8cd98f00b204e9800998ecf8427e", "../x:abc", "sha256:../../etc/passwd",
-            &EMPTY[..70], &upper, &long, &sha512_short, &slash, &EMPTY[7..], &format!(" {EMPTY}"), &format!("{EMPTY}\n"),
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            "../x:abc",
+            "sha256:../../etc/passwd",
+            &EMPTY[..70],
+            &upper,
+            &long,
+            &sha512_short,
+            &slash,
+            &EMPTY[7..],
+            &format!(" {EMPTY}"),
+            &format!("{EMPTY}\n"),
         ] {
             assert!(matches!(text.parse::<Digest>(), Err(Error::InvalidDigest { .. })), "{text:?} was accepted");
         }

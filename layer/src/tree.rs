@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags};
 
-use crate::archive::Xattr;
+use crate::archive::{Time, Xattr};
 use crate::attributes;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ struct Node {
     mode: u32,
     uid: u32,
     gid: u32,
-    mtime: (i64, i64),
+    mtime: Time,
     content: Content,
     /// The first of the names that are this file, when there are several.
     file: Option<Vec<u8>>,
@@ -122,7 +122,7 @@ impl Node {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: (stat.st_mtime, nanoseconds(stat)),
+            mtime: Time::of(stat),
             content,
             file: None,
             xattrs: attributes::read(found.dir, found.name, found.path)?,
@@ -133,7 +133,7 @@ impl Node {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Node { kind, mode, uid, gid, mtime, .. } = self;
-        write!(f, "{kind:?} {mode:04o} {uid}:{gid} {}.{:09}", mtime.0, mtime.1)?;
+        write!(f, "{kind:?} {mode:04o} {uid}:{gid} {}.{:09}", mtime.seconds, mtime.nanoseconds)?;
         match &self.content {
             Content::File(size, digest) => write!(f, " {size} bytes {digest}")?,
             Content::Link(target) => write!(f, " -> {}", target.escape_ascii())?,
@@ -166,9 +166,4 @@ fn content(found: Visit<'_>) -> Result<Content> {
             }
         }
     }
-}
-
-#[expect(clippy::useless_conversion, reason = "the field's type differs between architectures")]
-fn nanoseconds(stat: &Stat) -> i64 {
-    i64::try_from(stat.st_mtime_nsec).unwrap_or(0)
 }

@@ -195,9 +195,7 @@ fn deliver(mut stream: Stream, target: Option<Target<'_>>, limits: &Limits) -> R
 
 fn verify(what: &'static str, expected: Option<Digest>, actual: &Digest) -> Result<()> {
     match expected {
-        Some(expected) if expected != *actual => {
-            Err(Error::DigestMismatch { what, expected, actual: actual.clone() })
-        }
+        Some(expected) if expected != *actual => Err(Error::DigestMismatch { what, expected, actual: actual.clone() }),
         _ => Ok(()),
     }
 }

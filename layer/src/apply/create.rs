@@ -66,9 +66,9 @@ impl<'a> Layer<'a> {
             Kind::File => self.file(archive, &dir, base, path)?,
             Kind::Directory => return self.directory(entry, &dir, base, path),
             Kind::HardLink => self.hard_link(entry, &dir, base, path)?,
-            Kind::Symlink => self.node(entry, &dir, base, path, |dir, name| {
-                rustix::fs::symlinkat(&entry.link[..], dir, name)
-            })?,
+            Kind::Symlink => {
+                self.node(entry, &dir, base, path, |dir, name| rustix::fs::symlinkat(&entry.link[..], dir, name))?
+            }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
                 let (kind, number) = match entry.kind {
                     Kind::CharDevice => (FileType::CharacterDevice, makedev(entry.major, entry.minor)),
@@ -136,7 +136,7 @@ impl<'a> Layer<'a> {
         if !entry.xattrs.is_empty() {
             self.applied.dropped_xattrs += attributes::set_open(file.as_fd(), &entry.xattrs, path)?;
         }
-        rustix::fs::futimens(&file, &meta::times(entry.mtime)).map_err(|e| Error::io("set times of", path, e))
+        rustix::fs::futimens(&file, &entry.mtime.to_set()).map_err(|e| Error::io("set times of", path, e))
     }
 
     fn write<R: BufRead>(&mut self, archive: &mut Archive<R>, file: &OwnedFd, path: &[u8]) -> Result<()> {
@@ -255,9 +255,8 @@ impl<'a> Layer<'a> {
         if (&holder.path, target_base) == (&dir.path, base) {
             return Ok(());
         }
-        let link = |dir: BorrowedFd<'_>, name: &[u8]| {
-            rustix::fs::linkat(&holder.fd, target_base, dir, name, AtFlags::empty())
-        };
+        let link =
+            |dir: BorrowedFd<'_>, name: &[u8]| rustix::fs::linkat(&holder.fd, target_base, dir, name, AtFlags::empty());
         match self.retry(dir, base, path, link) {
             // Making room for the link removed what it points to.
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Err(absent()),
@@ -307,7 +306,7 @@ impl<'a> Layer<'a> {
         if !entry.xattrs.is_empty() {
             self.applied.dropped_xattrs += attributes::set(dir.fd.as_fd(), base, &entry.xattrs, path)?;
         }
-        let times = meta::times(entry.mtime);
+        let times = entry.mtime.to_set();
         rustix::fs::utimensat(&dir.fd, base, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| Error::io("set times of", path, e))
     }

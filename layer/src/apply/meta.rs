@@ -2,11 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::Whiteouts;
-use crate::archive::Time;
 use crate::attributes;
 use crate::error::{Error, Result};
 
@@ -61,19 +60,6 @@ pub(super) fn own(
     Ok(())
 }
 
-/// The times to set: the access time is left as it is.
-pub(super) fn times(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
-    }
-}
-
-/// The modification time in a `stat`.
-pub(super) fn mtime(stat: &Stat) -> Time {
-    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
-}
-
 /// Makes a directory like another: owner, mode, attributes. Its time comes last of all, from the caller.
 pub(super) fn copy_dir(source: BorrowedFd<'_>, stat: &Stat, made: BorrowedFd<'_>, full: &[u8]) -> Result<()> {
     let failed = |e| Error::io("set the owner of", full, e);
@@ -87,9 +73,8 @@ pub(super) fn copy_dir(source: BorrowedFd<'_>, stat: &Stat, made: BorrowedFd<'_>
 
 /// Whether `name` in `dir` is overlay's whiteout.
 pub(super) fn is_whiteout(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-    })
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0)
 }
 
 /// Marks a directory as hiding everything below it, in overlay's way; nothing for styles without marks.

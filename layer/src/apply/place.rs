@@ -126,7 +126,7 @@ impl<'a> Places<'a> {
             independent &= touched.explicit || path.is_empty();
             let dir = beneath::open_physical(self.target.root, path, OFlags::RDONLY | OFlags::DIRECTORY)
                 .map_err(|e| Error::io("open directory", path, e))?;
-            rustix::fs::futimens(&dir, &meta::times(touched.mtime)).map_err(|e| Error::io("set times of", path, e))?;
+            rustix::fs::futimens(&dir, &touched.mtime.to_set()).map_err(|e| Error::io("set times of", path, e))?;
         }
         Ok(independent)
     }
@@ -160,7 +160,8 @@ impl<'a> Places<'a> {
     /// root were `/`, and makes what is missing. Every path it opens has been resolved already.
     fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<Dir>> {
         let mut ahead: Vec<Vec<u8>> = components(path);
-        let mut dir = self.arrive(self.look(b"")?.ok_or_else(|| Error::io("open", path, Errno::NOTDIR))?, Vec::new())?;
+        let mut dir =
+            self.arrive(self.look(b"")?.ok_or_else(|| Error::io("open", path, Errno::NOTDIR))?, Vec::new())?;
         let mut links = 0;
         while let Some(name) = ahead.pop() {
             if name == b".." {
@@ -203,7 +204,7 @@ impl<'a> Places<'a> {
     fn replace(&mut self, dir: &Dir, name: &[u8], full: &[u8], hidden: bool) -> Result<()> {
         rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(|e| Error::io("replace", full, e))?;
         let stat = mkdir(dir.fd.as_fd(), name).map_err(|e| Error::io("create directory", full, e))?;
-        self.touched.insert(full.to_vec(), Touched { mtime: meta::mtime(&stat), explicit: false });
+        self.touched.insert(full.to_vec(), Touched { mtime: Time::of(&stat), explicit: false });
         if hidden {
             let fd = beneath::open_child_dir(&dir.fd, name).map_err(|e| Error::io("open directory", full, e))?;
             meta::set_opaque(fd.as_fd(), self.target.whiteouts, full)?;
@@ -228,9 +229,9 @@ impl<'a> Places<'a> {
                 mkdir(dir.fd.as_fd(), name).map_err(failed)?;
                 let made = beneath::open_child_dir(&dir.fd, name).map_err(failed)?;
                 meta::copy_dir(source.as_fd(), &stat, made.as_fd(), full)?;
-                meta::mtime(&stat)
+                Time::of(&stat)
             }
-            _ => meta::mtime(&mkdir(dir.fd.as_fd(), name).map_err(failed)?),
+            _ => Time::of(&mkdir(dir.fd.as_fd(), name).map_err(failed)?),
         };
         self.touched.insert(full.to_vec(), Touched { mtime, explicit: false });
         Ok(None)
@@ -249,7 +250,7 @@ impl<'a> Places<'a> {
     fn arrive(&mut self, fd: OwnedFd, path: Vec<u8>) -> Result<Dir> {
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("read", &path, e))?;
         if !self.touched.contains_key(&path) {
-            self.touched.insert(path.clone(), Touched { mtime: meta::mtime(&stat), explicit: false });
+            self.touched.insert(path.clone(), Touched { mtime: Time::of(&stat), explicit: false });
         }
         let inherits = stat.st_mode & 0o2000 != 0 || meta::has_default_acl(fd.as_fd());
         Ok(Dir { fd, path, inherits })

@@ -11,6 +11,8 @@ mod read;
 mod sparse;
 mod write;
 
+use rustix::fs::{Stat, Timespec, Timestamps, UTIME_OMIT};
+
 pub use read::Archive;
 pub use write::Writer;
 
@@ -50,6 +52,21 @@ pub struct Time {
     pub seconds: i64,
     /// Nanoseconds, always forward: below 1 000 000 000.
     pub nanoseconds: u32,
+}
+
+impl Time {
+    /// The modification time of a file.
+    pub(crate) fn of(stat: &Stat) -> Time {
+        Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
+    }
+
+    /// What sets this as a modification time, and leaves the access time alone.
+    pub(crate) fn to_set(self) -> Timestamps {
+        Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds.into() },
+        }
+    }
 }
 
 /// An extended attribute: its name and its value.

@@ -401,7 +401,8 @@ impl<R: BufRead> Lines<'_, R> {
             let byte = self.block[self.at];
             self.at += 1;
             if byte == b'\n' {
-                return pax::decimal(&digits).ok_or_else(|| self.archive.malformed("sparse map is not a list of numbers"));
+                return pax::decimal(&digits)
+                    .ok_or_else(|| self.archive.malformed("sparse map is not a list of numbers"));
             }
             if digits.len() == 20 {
                 return Err(self.archive.malformed("sparse map is not a list of numbers"));

@@ -70,7 +70,11 @@ fn everything_an_entry_holds_is_read_back() {
         Entry { path: b"dir".to_vec(), kind: Kind::Directory, mode: 0o1777, uid: 7, gid: 8, ..base.clone() },
         Entry { path: long.clone(), ..base.clone() },
         Entry { path: split, ..base.clone() },
-        Entry { path: [b"p".repeat(155), b"/".to_vec(), b"d".repeat(99)].concat(), kind: Kind::Directory, ..base.clone() },
+        Entry {
+            path: [b"p".repeat(155), b"/".to_vec(), b"d".repeat(99)].concat(),
+            kind: Kind::Directory,
+            ..base.clone()
+        },
         Entry { path: b"not utf-8 \xff\xfe\n\x1b".to_vec(), ..base.clone() },
         Entry { kind: Kind::Symlink, link: [b"t".repeat(101), b"\xff".to_vec()].concat(), ..base.clone() },
         Entry { kind: Kind::HardLink, link: long, ..base.clone() },
@@ -85,7 +89,10 @@ fn everything_an_entry_holds_is_read_back() {
         Entry { kind: Kind::BlockDevice, major: 0o7777777, minor: u32::MAX, ..base.clone() },
         Entry { kind: Kind::Fifo, ..base.clone() },
         Entry {
-            xattrs: vec![(b"security.capability".to_vec(), b"\x01\0\0\x02=\n\0".to_vec()), (b"user.e".to_vec(), Vec::new())],
+            xattrs: vec![
+                (b"security.capability".to_vec(), b"\x01\0\0\x02=\n\0".to_vec()),
+                (b"user.e".to_vec(), Vec::new()),
+            ],
             ..base
         },
     ];
@@ -168,7 +175,9 @@ fn every_sparse_encoding_is_read() {
         h.set_entry_type(tar::EntryType::GNUSparse);
         let gnu = h.as_gnu_mut().unwrap();
         gnu.set_real_size(100);
-        for (slot, (offset, length)) in gnu.sparse.iter_mut().zip([("00000000012", "00000000003"), ("00000000024", "00000000002")]) {
+        for (slot, (offset, length)) in
+            gnu.sparse.iter_mut().zip([("00000000012", "00000000003"), ("00000000024", "00000000002")])
+        {
             slot.offset[..11].copy_from_slice(offset.as_bytes());
             slot.numbytes[..11].copy_from_slice(length.as_bytes());
         }
@@ -176,8 +185,12 @@ fn every_sparse_encoding_is_read() {
     let plain = foreign("f", 5, |_| {});
     let wide = foreign("f", in_content.len() as u64, |_| {});
     let v00 = pax(&[
-        ("GNU.sparse.size", b"100"), ("GNU.sparse.numblocks", b"2"),
-        ("GNU.sparse.offset", b"10"), ("GNU.sparse.numbytes", b"3"), ("GNU.sparse.offset", b"20"), ("GNU.sparse.numbytes", b"2"),
+        ("GNU.sparse.size", b"100"),
+        ("GNU.sparse.numblocks", b"2"),
+        ("GNU.sparse.offset", b"10"),
+        ("GNU.sparse.numbytes", b"3"),
+        ("GNU.sparse.offset", b"20"),
+        ("GNU.sparse.numbytes", b"2"),
     ]);
     let v01 = pax(&[("GNU.sparse.size", b"100"), ("GNU.sparse.map", b"10,3,20,2"), ("GNU.sparse.name", b"real")]);
     let v10 = pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"100")]);

@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Uid};
 use rustix::io::Errno;
 
+use crate::archive::Time;
 use crate::attributes;
 use crate::error::{Error, Result};
 
@@ -36,13 +37,7 @@ pub(super) struct Name<'a> {
 }
 
 /// Copies anything but a directory and a socket to a name that must be free. Returns how many bytes of content it has.
-pub(super) fn copy(
-    from: Name<'_>,
-    to: Name<'_>,
-    overrides: Overrides,
-    ways: &mut Ways,
-    path: &[u8],
-) -> Result<u64> {
+pub(super) fn copy(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mut Ways, path: &[u8]) -> Result<u64> {
     let failed = |e| Error::io("copy", path, e);
     let stat = rustix::fs::statat(from.dir, from.name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
@@ -63,18 +58,12 @@ pub(super) fn copy(
         chmod(to, overrides.mode.unwrap_or(stat.st_mode & 0o7777)).map_err(failed)?;
     }
     attributes::set(to.dir, to.name, &attributes::read(from.dir, from.name, path)?, path)?;
-    rustix::fs::utimensat(to.dir, to.name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    rustix::fs::utimensat(to.dir, to.name, &Time::of(&stat).to_set(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     Ok(0)
 }
 
 /// Owner, mode, attributes and times of an open file or directory, like another's.
-pub(super) fn dress(
-    from: Name<'_>,
-    stat: &Stat,
-    to: BorrowedFd<'_>,
-    overrides: Overrides,
-    path: &[u8],
-) -> Result<()> {
+pub(super) fn dress(from: Name<'_>, stat: &Stat, to: BorrowedFd<'_>, overrides: Overrides, path: &[u8]) -> Result<()> {
     let failed = |e| Error::io("set the owner of", path, e);
     let (uid, gid) = overrides.owner.unwrap_or((stat.st_uid, stat.st_gid));
     rustix::fs::fchown(to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
@@ -82,7 +71,7 @@ pub(super) fn dress(
     let mode = overrides.mode.unwrap_or(stat.st_mode & 0o7777);
     rustix::fs::fchmod(to, Mode::from_raw_mode(mode)).map_err(failed)?;
     attributes::set_open(to, &attributes::read(from.dir, from.name, path)?, path)?;
-    rustix::fs::futimens(to, &times(stat)).map_err(|e| Error::io("set times of", path, e))
+    rustix::fs::futimens(to, &Time::of(stat).to_set()).map_err(|e| Error::io("set times of", path, e))
 }
 
 fn file(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mut Ways, path: &[u8]) -> Result<u64> {
@@ -182,14 +171,4 @@ fn chmod(to: Name<'_>, mode: u32) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node = rustix::fs::openat(to.dir, to.name, flags, Mode::empty())?;
     rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-        last_modification: Timespec {
-            tv_sec: stat.st_mtime,
-            tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-        },
-    }
 }

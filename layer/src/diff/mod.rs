@@ -58,7 +58,8 @@ pub fn write_layer(changes: &[Change], upper: BorrowedFd<'_>, out: impl Write) -
             continue;
         }
         if parent.as_ref().is_none_or(|(open, _)| *open != dir_path) {
-            let dir = beneath::open_physical(upper, dir_path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+            let dir =
+                beneath::open_physical(upper, dir_path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
             parent = match dir {
                 Ok(dir) => Some((dir_path, dir)),
                 Err(Errno::NOENT | Errno::NOTDIR) => None,
@@ -99,8 +100,8 @@ pub fn write_subtree(root: BorrowedFd<'_>, path: &Path, name: &Path, out: impl W
         }
         None => (beneath::open_dir(root, path)?, b".".to_vec()),
     };
-    let stat = rustix::fs::statat(&parent, &base[..], AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|e| Error::io("read", bytes, e))?;
+    let stat =
+        rustix::fs::statat(&parent, &base[..], AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", bytes, e))?;
     nodes.write(parent.as_fd(), &base, bytes, name)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let dir = beneath::open_child_dir(&parent, &base).map_err(|e| Error::io("open directory", bytes, e))?;

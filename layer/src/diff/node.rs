@@ -58,7 +58,7 @@ impl<W: Write> Nodes<W> {
         };
         entry.mode = stat.st_mode & 0o7777;
         (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
-        entry.mtime = mtime(&stat);
+        entry.mtime = Time::of(&stat);
         if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
             (entry.major, entry.minor) = (major(stat.st_rdev), minor(stat.st_rdev));
         }
@@ -109,11 +109,6 @@ impl<W: Write> Nodes<W> {
         }
         first
     }
-}
-
-/// A modification time as archives hold it.
-pub(super) fn mtime(stat: &Stat) -> Time {
-    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
 /// Opens a regular file and takes its metadata from what was opened: between the two looks it may have become a fifo.

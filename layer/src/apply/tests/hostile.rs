@@ -17,6 +17,9 @@ enum Outcome {
     Harmless,
 }
 
+/// What it is called, the archive (given the path outside), and what must come of it.
+type Case = (&'static str, fn(&str) -> Tar, Outcome);
+
 use Outcome::{Harmless, Lands, Refused};
 
 #[test]
@@ -24,8 +27,7 @@ fn privileged_nothing_outside_the_root_is_touched() {
     if skipped_unless_root() {
         return;
     }
-    // `OUT` stands for the absolute path of a directory outside the root, `UP` for a relative way to it.
-    let cases: Vec<(&str, fn(&str) -> Tar, Outcome)> = vec![
+    let cases: Vec<Case> = vec![
         ("dotdot", |_| Tar::new().file("../evil", "x"), Refused),
         ("deep dotdot", |_| Tar::new().file("a/../../evil", "x"), Refused),
         ("dotdot that stays inside", |_| Tar::new().dir("a").file("a/../f", "x"), Lands("a/ f")),
@@ -78,9 +80,11 @@ fn privileged_nothing_outside_the_root_is_touched() {
         ("hard link to a directory", |_| Tar::new().dir("d").hard_link("h", "d"), Refused),
         ("hard link to the root", |_| Tar::new().hard_link("h", "/"), Refused),
         ("hard link to itself", |_| Tar::new().file("h", "x").hard_link("h", "h"), Lands("h")),
-        ("hard link that replaces its target's directory", |_| {
-            Tar::new().dir("d").file("d/f", "x").hard_link("d", "d/f")
-        }, Refused),
+        (
+            "hard link that replaces its target's directory",
+            |_| Tar::new().dir("d").file("d/f", "x").hard_link("d", "d/f"),
+            Refused,
+        ),
         ("hard link to nothing", |_| Tar::new().hard_link("h", "absent"), Refused),
         ("root that is a symlink", |out| Tar::new().symlink("./", out), Refused),
         ("root that is a file", |_| Tar::new().file(".", "x"), Refused),
@@ -91,9 +95,11 @@ fn privileged_nothing_outside_the_root_is_touched() {
         ("whiteout through a symlink", |out| Tar::new().symlink("l", out).file("l/.wh.secret", ""), Harmless),
         ("opaque through a symlink", |out| Tar::new().symlink("l", out).file("l/.wh..wh..opq", ""), Harmless),
         ("whiteout after dotdot", |_| Tar::new().file("../.wh.outside", ""), Refused),
-        ("link that is replaced by another under an open directory", |out| {
-            Tar::new().dir("d").symlink("l", "d").file("l/a", "x").symlink("l", out).file("l/b", "x")
-        }, Harmless),
+        (
+            "link that is replaced by another under an open directory",
+            |out| Tar::new().dir("d").symlink("l", "d").file("l/a", "x").symlink("l", out).file("l/b", "x"),
+            Harmless,
+        ),
     ];
     for style in STYLES {
         for (case, build, outcome) in &cases {
@@ -132,11 +138,7 @@ fn privileged_symlinks_of_lower_layers_are_no_way_out() {
     around.symlink(around.path("outside").to_str().unwrap(), "root/abs").symlink("../outside", "root/rel");
     let before = tree_of(&around, "outside");
     let root = fs_err::File::open(around.path("root")).unwrap();
-    let tar = Tar::new()
-        .file("abs/f", "x")
-        .file("rel/f", "x")
-        .file("abs/.wh.secret", "")
-        .file("rel/.wh..wh..opq", "");
+    let tar = Tar::new().file("abs/f", "x").file("rel/f", "x").file("abs/.wh.secret", "").file("rel/.wh..wh..opq", "");
     let target = Target { root: std::os::fd::AsFd::as_fd(&root), merged: None, whiteouts: Whiteouts::Direct };
     // In the root, `../outside` is `/outside`, which is made there.
     apply(&tar.finish()[..], &target, &Limits::default()).unwrap();
@@ -236,7 +238,8 @@ fn limits_are_kept() {
 #[test]
 fn messages_show_no_control_characters() {
     let root = Root::new();
-    let error = root.apply(&Tar::new().hard_link("\u{1b}[31mred", "\u{1b}]0;title\u{7}"), Whiteouts::Direct).unwrap_err();
+    let error =
+        root.apply(&Tar::new().hard_link("\u{1b}[31mred", "\u{1b}]0;title\u{7}"), Whiteouts::Direct).unwrap_err();
     assert!(!error.to_string().contains(|c: char| c.is_control()), "{error:?}");
 }
 
@@ -260,7 +263,8 @@ fn tree_of(root: &Root, below: &str) -> crate::tree::Tree {
 fn list(root: &Root, below: &str) -> String {
     let prefix = format!("{below}/");
     let all = root.list();
-    let mut paths: Vec<&str> = all.split(' ').filter_map(|p| p.strip_prefix(&prefix)).filter(|p| !p.is_empty()).collect();
+    let mut paths: Vec<&str> =
+        all.split(' ').filter_map(|p| p.strip_prefix(&prefix)).filter(|p| !p.is_empty()).collect();
     paths.sort_unstable();
     paths.join(" ")
 }

@@ -90,7 +90,10 @@ fn privileged_hard_links_to_lower_files_bring_them_up() {
     assert!(!applied.independent);
     assert_eq!(root.list(), "d/ d/f h");
     let (link, file) = (fs_err::metadata(root.path("h")).unwrap(), fs_err::metadata(merged.path("d/f")).unwrap());
-    assert_eq!((link.mode(), link.uid(), link.gid(), link.mtime()), (file.mode(), file.uid(), file.gid(), file.mtime()));
+    assert_eq!(
+        (link.mode(), link.uid(), link.gid(), link.mtime()),
+        (file.mode(), file.uid(), file.gid(), file.mtime())
+    );
     assert_eq!(link.ino(), fs_err::metadata(root.path("d/f")).unwrap().ino());
     assert_eq!(root.text("h"), "lower");
 }
