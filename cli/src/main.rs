@@ -1,3 +1,7 @@
-//! The mica binary.
+//! The `mica` binary. Everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mica_cli::main()
+}

@@ -1,0 +1,13 @@
+//! `diff`.
+
+use clap::Args;
+
+/// Show what a container changed in its file system.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// The container
+    pub container: String,
+}

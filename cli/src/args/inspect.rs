@@ -1,0 +1,54 @@
+//! `inspect`, `container inspect` and `image inspect`.
+
+use clap::{Args, ValueEnum};
+
+/// Show everything about images and containers.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Also the sizes of containers
+    #[arg(short, long)]
+    pub size: bool,
+    /// Only objects of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<ObjectType>,
+    /// The images and containers
+    #[arg(required = true, value_name = "NAME|ID")]
+    pub names: Vec<String>,
+}
+
+/// A type of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObjectType {
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+}
+
+/// Show everything about containers.
+#[derive(Debug, Args)]
+pub struct InspectContainers {
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Also their sizes
+    #[arg(short, long)]
+    pub size: bool,
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub names: Vec<String>,
+}
+
+/// Show everything about images.
+#[derive(Debug, Args)]
+pub struct InspectImages {
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    pub names: Vec<String>,
+}

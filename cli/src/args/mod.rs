@@ -1,0 +1,141 @@
+//! The command line: one file per command, data only. What the values mean is decided in [`crate::spec`] and the commands.
+//!
+//! Docker stops reading flags at the image or container, so the words after it are one trailing list.
+
+pub mod attach;
+pub mod build;
+pub mod commit;
+pub mod completion;
+pub mod container;
+pub mod cp;
+pub mod create;
+pub mod diff;
+pub mod docs;
+pub mod exec;
+pub mod export;
+pub mod global;
+pub mod groups;
+pub mod history;
+pub mod images;
+pub mod import;
+pub mod info;
+pub mod inspect;
+pub mod kill;
+pub mod load;
+pub mod logs;
+pub mod prune;
+pub mod ps;
+pub mod rename;
+pub mod rm;
+pub mod rmi;
+pub mod run;
+pub mod save;
+pub mod start;
+pub mod stop;
+pub mod system;
+pub mod tag;
+#[cfg(test)]
+mod tests;
+pub mod unsupported;
+pub mod values;
+pub mod version;
+pub mod wait;
+
+use clap::{Parser, Subcommand};
+
+/// Mica builds images and runs containers, without a daemon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mica",
+    version,
+    about,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: global::Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+pub enum Command {
+    /// Create and run a new container from an image
+    Run(run::Run),
+    /// Execute a command in a running container
+    Exec(exec::Exec),
+    /// List containers
+    Ps(ps::Ps),
+    /// Build an image from a Dockerfile
+    Build(build::Build),
+    /// List images
+    Images(images::Images),
+    /// Attach to a running container's streams
+    Attach(attach::Attach),
+    /// Make an image of a container's changes
+    Commit(commit::Commit),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Create a new container
+    Create(create::Create),
+    /// Show what a container changed in its file system
+    Diff(diff::Diff),
+    /// Export a container's file system as a tar archive
+    Export(export::Export),
+    /// Show the steps an image was made by
+    History(history::History),
+    /// Make an image of a root file system archive
+    Import(import::Import),
+    /// Show the store, its driver and this machine
+    Info(info::Info),
+    /// Show everything about images and containers
+    Inspect(inspect::Inspect),
+    /// Send a signal to running containers
+    Kill(kill::Kill),
+    /// Load images from an archive
+    Load(load::Load),
+    /// Show the output of a container
+    Logs(logs::Logs),
+    /// Rename a container
+    Rename(rename::Rename),
+    /// Stop and start containers
+    Restart(stop::Restart),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// Remove images
+    Rmi(rmi::Rmi),
+    /// Save images to an archive
+    Save(save::Save),
+    /// Start stopped containers
+    Start(start::Start),
+    /// Stop running containers
+    Stop(stop::Stop),
+    /// Give an image one more name
+    Tag(tag::Tag),
+    /// Show the version
+    Version(version::Version),
+    /// Wait for containers to stop and print their exit codes
+    Wait(wait::Wait),
+    /// Commands on containers
+    Container(groups::Container),
+    /// Commands on images
+    Image(groups::Image),
+    /// Commands on the build cache
+    Builder(groups::Builder),
+    /// The builder by its other name
+    #[command(hide = true)]
+    Buildx(groups::Builder),
+    /// Commands on the store
+    System(groups::System),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Write man pages and completions into a folder
+    #[command(name = "__docs", hide = true)]
+    Docs(docs::Docs),
+}

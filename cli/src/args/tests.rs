@@ -1,0 +1,140 @@
+//! Command lines and what they become.
+
+use clap::{CommandFactory, Parser};
+
+use super::groups::{ContainerCommand, ImageCommand};
+use super::{Cli, Command};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("mica").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_tree_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn both_spellings_are_the_same_command() {
+    let ps = parse("container ls -a --filter status=exited -q").expect("valid");
+    match ps.command {
+        Command::Container(group) => match group.command {
+            ContainerCommand::Ls(ps) => assert!(ps.all && ps.quiet && ps.filters == ["status=exited"]),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    let rm = parse("image rm -f a b").expect("valid");
+    match rm.command {
+        Command::Image(group) => match group.command {
+            ImageCommand::Rm(rmi) => assert!(rmi.force && rmi.images == ["a", "b"]),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    for line in [
+        "container list",
+        "container ps",
+        "container run x",
+        "container create x",
+        "container prune -f",
+        "container inspect x",
+        "container exec c cmd",
+        "image ls",
+        "image list",
+        "image history x",
+        "image inspect x",
+        "image load",
+        "image save x",
+        "image import -",
+        "image tag a b",
+        "image prune -a",
+        "image build .",
+        "builder prune",
+        "builder build .",
+        "buildx build -t x .",
+        "system df",
+        "system prune -f",
+        "system check --repair",
+        "system info",
+        "completion bash",
+        "restart -t 1 x",
+        "version --format json",
+    ] {
+        assert!(
+            parse(line).is_ok(),
+            "{line}: {}",
+            parse(line).err().map(|error| error.to_string()).unwrap_or_default()
+        );
+    }
+}
+
+#[test]
+fn words_after_the_container_are_its_own() {
+    let exec = parse("exec -it -e A=1 c sh -c echo -i").expect("valid");
+    match exec.command {
+        Command::Exec(exec) => {
+            assert!(exec.interactive && exec.tty && exec.env == ["A=1"]);
+            assert_eq!(exec.words, ["c", "sh", "-c", "echo", "-i"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let run = parse("run --rm -v /a:/b img --rm -h --help").expect("valid");
+    match run.command {
+        Command::Run(run) => assert_eq!(run.container.words, ["img", "--rm", "-h", "--help"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn flags_with_optional_and_negative_values() {
+    let sig_proxy = |line: &str| match parse(line).expect(line).command {
+        Command::Run(run) => run.sig_proxy,
+        other => panic!("{other:?}"),
+    };
+    assert!(sig_proxy("run img") && sig_proxy("run --sig-proxy img") && sig_proxy("run --sig-proxy=true img"));
+    assert!(!sig_proxy("run --sig-proxy=false img"));
+    for line in [
+        "stop -t -1 c",
+        "stop --time 3 c",
+        "ps -n -1",
+        "logs --tail -1 c",
+        "run --pids-limit -1 --memory-swap -1 img",
+        "history -H=false img",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn wrong_lines_are_refused_with_what_is_wrong() {
+    let cases = [
+        ("run", "IMAGE"),
+        ("exec c", "COMMAND"),
+        ("run --nonsense img", "--nonsense"),
+        ("run -Z img", "-Z"),
+        ("run --network bridge img", "use `none` or `host`"),
+        ("build --network bridge .", "use `none` or `host`"),
+        ("run -p 80:80 img", "--network host"),
+        ("run --pull sometimes img", "sometimes"),
+        ("run --detach-keys ctrl-1 img", "ctrl-1"),
+        ("run --log-driver syslog img", "json-file"),
+        ("ps --format", "--format"),
+        ("frobnicate", "frobnicate"),
+        ("stop", "CONTAINER"),
+        ("--storage-driver", "--storage-driver"),
+    ];
+    for (line, expected) in cases {
+        let error = parse(line).expect_err(line).to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
+fn global_flags_come_first() {
+    let cli = parse("--root /r --run-root /q --storage-driver vfs --storage-opt a=b -D ps").expect("valid");
+    assert_eq!(cli.global.root.as_deref(), Some(std::path::Path::new("/r")));
+    assert_eq!(cli.global.storage_driver.as_deref(), Some("vfs"));
+    assert_eq!(cli.global.storage_options, ["a=b"]);
+    assert!(cli.global.debug);
+}

@@ -1,0 +1,26 @@
+//! `export`: a tar stream to a file or a pipe, never to a terminal.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use crate::args::export::Export;
+use crate::context::Context;
+use crate::files;
+
+/// `export`.
+pub(super) async fn run(context: &Context, args: &Export) -> anyhow::Result<()> {
+    let sink = sink(args.output.as_deref())?;
+    Ok(context.engine()?.export(&args.container, sink).await?)
+}
+
+/// Where an archive goes.
+pub(super) fn sink(path: Option<&Path>) -> anyhow::Result<Box<dyn Write + Send>> {
+    match path {
+        Some(path) => Ok(Box::new(files::create(path)?)),
+        None if std::io::stdout().is_terminal() => {
+            anyhow::bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+        }
+        // The standard library flushes at every newline, which an archive has many of.
+        None => Ok(Box::new(std::fs::File::from(rustix::io::dup(std::io::stdout())?))),
+    }
+}

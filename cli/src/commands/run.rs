@@ -1,0 +1,124 @@
+//! `run`: in the background it prints the ID; in the foreground it becomes the container's terminal and exit code.
+
+use std::path::Path;
+
+use mica_engine::Engine;
+use mica_engine::ops::create::CreateRequest;
+use mica_engine::ops::run::RunRequest;
+use mica_engine::ops::start::{StartOptions, Started};
+
+use super::status;
+use crate::args::container::{ContainerArgs, StreamName};
+use crate::args::run::Run;
+use crate::context::Context;
+use crate::failure::{Status, run_code};
+use crate::stream::{self, Ending, Signals, Streams};
+use crate::{files, output, spec, terminal};
+
+/// `run`. Its failures have exit codes of their own, because the container's are any other.
+pub(super) async fn run(context: &Context, args: &Run) -> anyhow::Result<()> {
+    match perform(context, args).await {
+        Err(failure) if !failure.is::<Status>() && !failure.is::<output::Closed>() => {
+            output::error(&failure);
+            Err(Status(run_code(&failure)).into())
+        }
+        result => result,
+    }
+}
+
+async fn perform(context: &Context, args: &Run) -> anyhow::Result<()> {
+    let request = request(context, &args.container)?;
+    if args.detach && !args.container.attach.is_empty() {
+        anyhow::bail!("conflicting options: `--attach` and `--detach`");
+    }
+    let streams = streams(args);
+    if !args.detach {
+        streams.check()?;
+    }
+    refuse_cidfile(args.container.cidfile.as_deref())?;
+    let engine = context.engine()?;
+    let terminal_size = if args.container.tty { terminal::size() } else { None };
+    let request = RunRequest { create: request, start: StartOptions { terminal_size, detach: args.detach } };
+    let running = engine.run(request).await?;
+    warn(&running.warnings);
+    write_cidfile(args.container.cidfile.as_deref(), &running.started.id)?;
+    if args.detach {
+        return output::line(&running.started.id);
+    }
+    follow(&engine, running.started, &streams, args.sig_proxy).await
+}
+
+/// What `run` and `create` ask the engine for.
+pub(super) fn request(context: &Context, args: &ContainerArgs) -> anyhow::Result<CreateRequest> {
+    Ok(CreateRequest { spec: spec::container(args, &context.settings.network)?, pull: args.pull.into() })
+}
+
+/// Carries a started container to its end and takes its exit code.
+pub(super) async fn follow(
+    engine: &Engine,
+    started: Started,
+    streams: &Streams,
+    sig_proxy: bool,
+) -> anyhow::Result<()> {
+    let id = started.id;
+    let signals = if sig_proxy { Signals::Container(engine, &id) } else { Signals::Nobody };
+    match stream::carry(started.session, streams, signals).await? {
+        Ending::Exited(code) => {
+            engine.run_finished(&id).await?;
+            status(code)
+        }
+        Ending::Detached => Ok(()),
+        Ending::Lost => {
+            let code = engine.wait(&id).await?;
+            engine.run_finished(&id).await?;
+            status(code)
+        }
+        Ending::Signalled(number) => status(128 + number),
+        Ending::Closed => {
+            // A closed pipe is a signal too, and process 1 of a container would ignore the one a pipe sends.
+            if sig_proxy {
+                let _ = engine.kill(&id, "KILL").await;
+                engine.wait(&id).await?;
+                engine.run_finished(&id).await?;
+            }
+            Err(output::Closed.into())
+        }
+    }
+}
+
+/// Says what the engine thinks a person should know.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        output::warn(format!("WARNING: {warning}"));
+    }
+}
+
+/// A file that is there may be another container's.
+pub(super) fn refuse_cidfile(path: Option<&Path>) -> anyhow::Result<()> {
+    match path {
+        Some(path) if path.exists() => {
+            anyhow::bail!(
+                "container ID file found, make sure the other container isn't running or delete `{}`",
+                path.display()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes `--cidfile`.
+pub(super) fn write_cidfile(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
+    path.map_or(Ok(()), |path| files::create_new(path, id))
+}
+
+fn streams(args: &Run) -> Streams {
+    let container = &args.container;
+    let named = |stream| container.attach.is_empty() || container.attach.contains(&stream);
+    Streams {
+        stdin: container.interactive || container.attach.contains(&StreamName::Stdin),
+        stdout: named(StreamName::Stdout),
+        stderr: named(StreamName::Stderr),
+        tty: container.tty,
+        detach_keys: args.detach_keys.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Failures outward: the exit code of each and the words it is told in.
+
+use mica_engine::Kind;
+
+/// A command's way out that is not an error message: the exit code of something that ran, with nothing left to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub u8);
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit status {}", self.0)
+    }
+}
+
+impl std::error::Error for Status {}
+
+/// An error of this program with a remedy.
+#[derive(Debug)]
+pub struct Advice {
+    message: String,
+    hint: String,
+}
+
+impl Advice {
+    /// An error and what to do about it.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Advice {}
+
+/// The exit code of a failed command that runs a container: 127 and 126 are its command's, 125 is ours.
+pub fn run_code(failure: &anyhow::Error) -> u8 {
+    let kind =
+        failure.chain().find_map(|cause| cause.downcast_ref::<mica_engine::Error>()).map(mica_engine::Error::kind);
+    match kind {
+        Some(Kind::CommandNotFound) => 127,
+        Some(Kind::NotExecutable) => 126,
+        _ => 125,
+    }
+}
+
+/// The message with every cause that adds something to it.
+pub fn chain(failure: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in failure.chain() {
+        let words = cause.to_string();
+        if text.is_empty() {
+            text = words;
+        } else if !words.is_empty() && !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+    }
+    text
+}
+
+/// The remedies that the error and its causes know.
+pub fn hints(failure: &anyhow::Error) -> Vec<String> {
+    let mut hints: Vec<String> = Vec::new();
+    for cause in failure.chain() {
+        let hint = match cause.downcast_ref::<mica_engine::Error>() {
+            Some(error) => error.hint().map(str::to_owned),
+            None => cause.downcast_ref::<Advice>().map(|advice| advice.hint.clone()),
+        };
+        if let Some(hint) = hint.filter(|hint| !hints.contains(hint)) {
+            hints.push(hint);
+        }
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn causes_are_told_once_and_hints_after_them() {
+        let error =
+            anyhow::Error::new(mica_engine::Error::refused(Kind::NotFound, "no driver `x`").with_hint("install it"))
+                .context("cannot open the store");
+        assert_eq!(chain(&error), "cannot open the store: no driver `x`");
+        assert_eq!(hints(&error), ["install it"]);
+        let twice = Err::<(), _>(std::io::Error::other("boom")).context("it failed: boom").expect_err("an error");
+        assert_eq!(chain(&twice), "it failed: boom");
+    }
+
+    #[test]
+    fn codes_of_run() {
+        let code = |kind| run_code(&anyhow::Error::new(mica_engine::Error::refused(kind, "x")).context("y"));
+        assert_eq!(code(Kind::CommandNotFound), 127);
+        assert_eq!(code(Kind::NotExecutable), 126);
+        assert_eq!(code(Kind::NotFound), 125);
+        assert_eq!(run_code(&anyhow::anyhow!("x")), 125);
+    }
+}
