@@ -43,7 +43,8 @@ pub(crate) fn read(dir: BorrowedFd<'_>, name: &[u8], full: &[u8]) -> Result<Vec<
     let long;
     let list = match rustix::fs::llistxattr(path, &mut list[..]) {
         Ok(length) => &list[..length],
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+        // None here; or the file is gone, which the caller finds out by itself.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOENT) => return Ok(Vec::new()),
         // The kernel keeps a list below 64 KiB.
         Err(Errno::RANGE) => {
             let mut buffer = vec![0u8; 65536];

@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use self::node::{Name, Overrides, Ways};
+use crate::attributes;
 use crate::beneath::{self, NewDir};
 use crate::error::{Error, Result};
 use crate::walk::{self, Below, Visit};
@@ -74,7 +75,7 @@ pub fn copy_into(
     let stat =
         rustix::fs::statat(&holder, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", shown, e))?;
     let overrides = Overrides { owner: options.owner, mode: options.mode };
-    let from = Name { dir: holder.as_fd(), name: &name };
+    let from = Name::new(holder.as_fd(), &name);
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let parent_owner = options.owner.unwrap_or((0, 0));
     let new = NewDir { mode: 0o755, uid: parent_owner.0, gid: parent_owner.1 };
@@ -83,7 +84,7 @@ pub fn copy_into(
             return Err(Error::refused(shown, "a file cannot replace the root"));
         };
         let parent = beneath::mkdir_all(dst, dst_path.parent().unwrap_or(Path::new("")), new)?;
-        let to = Name { dir: parent.as_fd(), name: dst_name.as_bytes() };
+        let to = Name::in_any(parent.as_fd(), dst_name.as_bytes());
         make_room(to, dst_path.as_os_str().as_bytes())?;
         let bytes = node::copy(from, to, overrides, &mut Ways::default(), shown)?;
         return Ok(Copied { entries: 1, bytes });
@@ -103,7 +104,7 @@ pub fn copy_into(
     walk::walk(source.as_fd(), &mut |found| copy.visit(found))?;
     copy.finish(source.as_fd())?;
     if made {
-        let from = Name { dir: source.as_fd(), name: b"." };
+        let from = Name::new(source.as_fd(), b".");
         node::dress(from, &stat, top.as_fd(), overrides, shown)?;
     }
     Ok(copy.copied)
@@ -111,7 +112,7 @@ pub fn copy_into(
 
 /// Copies one file that is no directory to the same name in another directory, as it is.
 pub(crate) fn raise(below: BorrowedFd<'_>, holder: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<u64> {
-    let (from, to) = (Name { dir: below, name }, Name { dir: holder, name });
+    let (from, to) = (Name::new(below, name), Name::in_any(holder, name));
     node::copy(from, to, Overrides::default(), &mut Ways::default(), path)
 }
 
@@ -125,8 +126,8 @@ struct Copy<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Directories, whose owner, mode and times are set when nothing more is put into them.
     dirs: Vec<(Vec<u8>, Stat)>,
-    /// The directory that was copied into last.
-    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// The directory that was copied into last, and whether what is created there takes over an access list.
+    parent: Option<(Vec<u8>, OwnedFd, bool)>,
     copied: Copied,
 }
 
@@ -140,13 +141,14 @@ impl Copy<'_> {
             return Ok(Below::Skip);
         }
         let (parent_path, name) = beneath::split(found.path);
-        if self.parent.as_ref().is_none_or(|(open, _)| open != parent_path) {
+        if self.parent.as_ref().is_none_or(|(open, ..)| open != parent_path) {
             let dir = beneath::open_physical(self.top, parent_path, OFlags::RDONLY | OFlags::DIRECTORY)
                 .map_err(|e| Error::io("open directory", parent_path, e))?;
-            self.parent = Some((parent_path.to_vec(), dir));
+            let inherits = attributes::has_default_acl(dir.as_fd());
+            self.parent = Some((parent_path.to_vec(), dir, inherits));
         }
-        let Some((_, parent)) = &self.parent else { return Ok(Below::Skip) };
-        let to = Name { dir: parent.as_fd(), name };
+        let Some((_, parent, inherits)) = &self.parent else { return Ok(Below::Skip) };
+        let to = Name { dir: parent.as_fd(), name, inherits: *inherits };
         self.copied.entries += 1;
         if kind == FileType::Directory {
             make_dir(to, found.path)?;
@@ -162,7 +164,7 @@ impl Copy<'_> {
             }
             self.links.insert(inode, found.path.to_vec());
         }
-        let from = Name { dir: found.dir, name: found.name };
+        let from = Name::new(found.dir, found.name);
         self.copied.bytes += node::copy(from, to, self.overrides, &mut self.ways, found.path)?;
         Ok(Below::Skip)
     }
@@ -178,7 +180,7 @@ impl Copy<'_> {
                 Err(e) => return Err(failed(e)),
             };
             let to = beneath::open_physical(self.top, &path, flags).map_err(failed)?;
-            node::dress(Name { dir: from.as_fd(), name: b"." }, &stat, to.as_fd(), self.overrides, &path)?;
+            node::dress(Name::new(from.as_fd(), b"."), &stat, to.as_fd(), self.overrides, &path)?;
         }
         Ok(())
     }

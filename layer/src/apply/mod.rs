@@ -2,8 +2,8 @@
 //!
 //! What may happen: files appear, change or vanish below the target's root. What may not: anything outside of it,
 //! whatever the archive says and whatever the target and the layers below contain. Three things see to that. Parents
-//! are resolved by the kernel inside the root ([`place`]); the last component is only ever created, never opened or
-//! followed ([`create`]); and overlay's own marks in an archive are dropped, so a layer cannot forge them.
+//! are resolved by the kernel inside the root (`place`); the last component is only ever created, never opened or
+//! followed (`create`); and overlay's own marks in an archive are dropped, so a layer cannot forge them.
 //!
 //! A regular file costs four calls: `openat`, `write`, `futimens`, `close`.
 

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::error::Error;
 
@@ -288,4 +290,37 @@ fn a_global_header_changes_nothing() {
     let global = foreign("g", header.entry_size().unwrap(), |h| h.set_entry_type(tar::EntryType::XGlobalHeader));
     let back = read(&archive(&[(&global, &block), (&foreign("f", 0, |_| {}), b"")])).unwrap();
     assert_eq!((&back[0].0.path[..], back[0].0.uid), (&b"f"[..], 0));
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Damage of any kind is an entry or an error, but neither a panic nor more memory than the archive has bytes.
+    #[test]
+    fn damage_is_never_more_than_an_error(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let (header, block) = pax(&[
+            ("path", b"long"), ("mtime", b"1.5"), ("SCHILY.xattr.user.x", b"y"), ("GNU.sparse.size", b"100"),
+            ("GNU.sparse.map", b"10,3,20,2"),
+        ]);
+        let name = foreign("././@LongLink", 9, |h| h.set_entry_type(tar::EntryType::GNULongName));
+        let sparse = foreign("f", 5, |h| {
+            h.set_entry_type(tar::EntryType::GNUSparse);
+            h.as_gnu_mut().unwrap().set_is_extended(true);
+        });
+        let mut tar = archive(&[(&header, &block), (&foreign("f", 5, |_| {}), b"abcde"), (&name, b"a/b/c/d\0\0"), (&sparse, &[b'7'; 600])]);
+        for (at, byte) in damage {
+            let at = at.index(tar.len());
+            tar[at] = byte;
+            // With the right checksum, so that the damage is looked at and not only found.
+            let start = at / BLOCK * BLOCK;
+            let mut fixed = tar::Header::from_byte_slice(&tar[start..start + BLOCK]).clone();
+            if fixed.entry_size().is_ok() {
+                fixed.set_cksum();
+                tar[start..start + BLOCK].copy_from_slice(fixed.as_bytes());
+            }
+        }
+        if let Ok(entries) = read(&tar) {
+            prop_assert!(entries.iter().all(|(entry, content)| entry.path.len() <= NAME_MAX && content.len() <= tar.len()));
+        }
+    }
 }

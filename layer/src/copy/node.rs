@@ -34,6 +34,20 @@ impl Default for Ways {
 pub(super) struct Name<'a> {
     pub dir: BorrowedFd<'a>,
     pub name: &'a [u8],
+    /// Whether what is created there takes over an access list.
+    pub inherits: bool,
+}
+
+impl<'a> Name<'a> {
+    /// A name to read, or to create in a directory that gives nothing to what is in it.
+    pub fn new(dir: BorrowedFd<'a>, name: &'a [u8]) -> Name<'a> {
+        Name { dir, name, inherits: false }
+    }
+
+    /// A name to create in any directory.
+    pub fn in_any(dir: BorrowedFd<'a>, name: &'a [u8]) -> Name<'a> {
+        Name { dir, name, inherits: attributes::has_default_acl(dir) }
+    }
 }
 
 /// Copies anything but a directory and a socket to a name that must be free. Returns how many bytes of content it has.
@@ -85,7 +99,9 @@ fn file(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mut Ways, pat
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let copy = rustix::fs::openat(to.dir, to.name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-    attributes::drop_inherited_acls(copy.as_fd());
+    if to.inherits {
+        attributes::drop_inherited_acls(copy.as_fd());
+    }
     let bytes = content(&source, &copy, &stat, ways).map_err(failed)?;
     dress(from, &stat, copy.as_fd(), overrides, path)?;
     Ok(bytes)
