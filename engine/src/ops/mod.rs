@@ -25,6 +25,7 @@ pub mod prune;
 
 pub(crate) mod publish;
 pub mod ps;
+pub(crate) mod reach;
 pub mod recover;
 pub mod remove;
 pub mod rename;

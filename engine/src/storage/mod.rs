@@ -1,12 +1,13 @@
 //! Snapshots through storage drivers: which driver, from layers to mounted chains, and back from writable trees to layers.
 //!
 //! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `rw`
-//! (writable trees), `seal` (from a writable tree to a layer).
+//! (writable trees), `seal` (from a writable tree to a layer), `reclaim` (bytes come back).
 
 mod backend;
 mod chain;
 pub(crate) mod materialise;
 mod plan;
+pub(crate) mod reclaim;
 mod rw;
 mod seal;
 pub(crate) mod stage;
@@ -19,8 +20,10 @@ use mica_storage_loader::Driver;
 use rustix::fs::{Mode, OFlags, fstat, open, syncfs};
 
 pub(crate) use backend::Backends;
+pub(crate) use chain::key;
 pub use chain::{Chain, Sealed};
 pub use mica_layer::{Change, ChangeKind};
+pub(crate) use rw::mount;
 pub use rw::{Usage, Volatility};
 pub use seal::Source;
 
