@@ -204,7 +204,7 @@ typedef struct mica_mount_args {
   uint32_t size;
   uint32_t flags;
   uint64_t call_id;
-  mica_str rw_id; /* empty: a read-only view of the parents */
+  mica_str rw_id; /* empty: a read-only view of the parents; of none, an empty directory */
   mica_strs parents;
   int idmap_userns_fd; /* -1: no mapping */
   uint32_t reserved;

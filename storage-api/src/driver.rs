@@ -35,7 +35,8 @@ pub trait StorageDriver: Send + Sync + Sized + 'static {
     /// `remove(ObjectKind::Stage, id)` before it uses the name again.
     fn stage_begin(&self, args: &StageArgs<'_>) -> Result<Self::Stage>;
 
-    /// A detached mount of an rw object, or a read-only view of a chain. Nothing is attached anywhere.
+    /// A detached mount of an rw object, or a read-only view of a chain (of no parents: an empty directory). Nothing is
+    /// attached anywhere. What the driver cannot honour, an option, a label or an id map, is an error and never dropped.
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd>;
 
     /// Yields what an rw object changed, in lexical order of the paths. `Fallback`: the engine walks both trees.

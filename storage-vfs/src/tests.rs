@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fs_err as fs;
-use mica_storage_api::{Caps, ErrorKind, Key, MountArgs, ObjectKind, StageArgs, StageKind};
-use mica_storage_loader::{Driver, OpenArgs, Plugin};
+use mica_storage_api::{Caps, ErrorKind, Flow, Key, LogLevel, MountArgs, ObjectKind, StageArgs, StageKind};
+use mica_storage_loader::{Driver, HostServices, OpenArgs, Plugin};
 use rustix::fs::{CWD, Mode, OFlags};
 
 fn open(root: &Path) -> Driver {
@@ -101,6 +102,32 @@ fn a_failed_begin_leaves_nothing_and_a_taken_id_is_told() {
     let _first = driver.stage_begin(&StageArgs::new(StageKind::Layer, key("s"), &[])).unwrap();
     let error = driver.stage_begin(&StageArgs::new(StageKind::Layer, key("s"), &[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
+}
+
+#[test]
+fn a_cancelled_copy_leaves_nothing() {
+    #[derive(Debug)]
+    struct Cancel;
+    impl HostServices for Cancel {
+        fn log(&self, _level: LogLevel, _target: &str, _message: &str) {}
+        fn progress(&self, call_id: u64, _done: u64, _total: u64) -> Flow {
+            if call_id == 7 { Flow::Stop } else { Flow::Continue }
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let open = OpenArgs { services: Arc::new(Cancel), ..OpenArgs::new(root.path()) };
+    let driver = Plugin::builtin(crate::plugin()).unwrap().open(&open).unwrap();
+    let stage = driver.stage_begin(&StageArgs::new(StageKind::Layer, key("k"), &[])).unwrap();
+    for number in 0..100 {
+        write(stage.target(), &format!("file-{number}"), "");
+    }
+    stage.commit(key("k")).unwrap();
+    let parents = [key("k")];
+    let args = StageArgs::new(StageKind::Rw, key("s"), &parents);
+    let cancelled = driver.stage_begin(&StageArgs { call_id: 7, ..args }).unwrap_err();
+    assert_eq!(cancelled.kind(), ErrorKind::Cancelled);
+    assert_eq!(fs::read_dir(root.path().join("stage")).unwrap().count(), 0);
+    driver.stage_begin(&StageArgs { call_id: 8, ..args }).unwrap();
 }
 
 #[test]
