@@ -67,6 +67,7 @@ impl Engine {
         let store = Store::open(&options.root, &options.run_root, options.durability)?;
         let backends = Backends::default();
         let engine = Engine(Arc::new(Inner { options, store, backends }));
+        engine.recover_store()?;
         Ok(engine)
     }
 

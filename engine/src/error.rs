@@ -138,7 +138,9 @@ impl Error {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
                 _ => Kind::Internal,
             },
-            Self::Database { .. } | Self::Layer { .. } | Self::Storage { .. } => Kind::Internal,
+            Self::Database { source, .. } => of_database(source),
+            Self::Layer { source, .. } => of_layer(source.kind()),
+            Self::Storage { source, .. } => of_driver(source.kind()),
         }
     }
 
@@ -148,5 +150,47 @@ impl Error {
             Self::Refused { hint, .. } => hint.as_deref(),
             _ => None,
         }
+    }
+}
+
+fn of_database(source: &rusqlite::Error) -> Kind {
+    use rusqlite::ErrorCode;
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Kind::NoSpace,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Unavailable,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Kind::Denied,
+        _ => Kind::Internal,
+    }
+}
+
+fn of_layer(kind: mica_layer::ErrorKind) -> Kind {
+    use mica_layer::ErrorKind;
+    match kind {
+        ErrorKind::InvalidInput => Kind::InvalidInput,
+        ErrorKind::Corrupt => Kind::Corrupt,
+        ErrorKind::Unsupported => Kind::Unsupported,
+        ErrorKind::NotFound => Kind::NotFound,
+        ErrorKind::Denied => Kind::Denied,
+        ErrorKind::NoSpace => Kind::NoSpace,
+        _ => Kind::Internal,
+    }
+}
+
+fn of_driver(kind: mica_storage_api::ErrorKind) -> Kind {
+    use mica_storage_api::ErrorKind;
+    match kind {
+        ErrorKind::NotFound => Kind::NotFound,
+        ErrorKind::Exists => Kind::AlreadyExists,
+        ErrorKind::Busy | ErrorKind::Timeout | ErrorKind::Cancelled => Kind::Unavailable,
+        ErrorKind::InUse => Kind::Conflict,
+        ErrorKind::Invalid => Kind::InvalidInput,
+        ErrorKind::NoSpace => Kind::NoSpace,
+        ErrorKind::Permission => Kind::Denied,
+        ErrorKind::Corrupt => Kind::Corrupt,
+        ErrorKind::Unsupported | ErrorKind::NotSupported | ErrorKind::Prerequisite | ErrorKind::IncompatibleFs => {
+            Kind::Unsupported
+        }
+        _ => Kind::Internal,
     }
 }

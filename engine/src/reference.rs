@@ -149,7 +149,9 @@ pub(crate) fn is_id(text: &str) -> bool {
 
 fn split_domain(name: &str) -> (&str, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) => {
+        Some((first, rest))
+            if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
             (first, rest)
         }
         _ => (DEFAULT_DOMAIN, name),
@@ -171,7 +173,10 @@ fn check_domain(domain: &str) -> Result<(), &'static str> {
         return Err("the registry's port is not a number");
     }
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().map(drop).map_err(|_| "the registry's address is not an IPv6 address");
+        return address
+            .parse::<std::net::Ipv6Addr>()
+            .map(drop)
+            .map_err(|_| "the registry's address is not an IPv6 address");
     }
     let fits = |label: &str| {
         !label.is_empty()
@@ -186,7 +191,11 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err("the repository name must be lower case");
     }
-    if path.split('/').all(is_component) { Ok(()) } else { Err("the repository name is not made of a-z, 0-9 and single separators") }
+    if path.split('/').all(is_component) {
+        Ok(())
+    } else {
+        Err("the repository name is not made of a-z, 0-9 and single separators")
+    }
 }
 
 /// Runs of `[a-z0-9]`, with one of `.`, `_`, `__` or any number of `-` between them.
@@ -197,7 +206,9 @@ fn is_component(component: &str) -> bool {
     if !word(first) || !word(last) {
         return false;
     }
-    bytes.split(|&b| word(b)).all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-'))
+    bytes
+        .split(|&b| word(b))
+        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-'))
 }
 
 fn check_tag(tag: &str) -> Result<(), &'static str> {
@@ -245,9 +256,37 @@ mod tests {
         let long_name = format!("a/{}", "b".repeat(5000));
         let bad_digest = format!("a@sha256:{}", HEX.to_uppercase());
         for text in [
-            "", "Alpine", "../x", "a/../b", "/a", "a/", "a//b", "-a", "--all", "a\n", "a\u{1b}[0m", ":tag", "a:", "a:-t", "a:.t", "a b",
-            "a@", "a@sha256:abc", "a._b", "a..b", "a___b", "host:port/a", "-h.io/a", "h-.io/a", "http://a/b", HEX, &long_tag, &long_name,
-            &bad_digest, "[zz]:1/a", "ä",
+            "",
+            "Alpine",
+            "../x",
+            "a/../b",
+            "/a",
+            "a/",
+            "a//b",
+            "-a",
+            "--all",
+            "a\n",
+            "a\u{1b}[0m",
+            ":tag",
+            "a:",
+            "a:-t",
+            "a:.t",
+            "a b",
+            "a@",
+            "a@sha256:abc",
+            "a._b",
+            "a..b",
+            "a___b",
+            "host:port/a",
+            "-h.io/a",
+            "h-.io/a",
+            "http://a/b",
+            HEX,
+            &long_tag,
+            &long_name,
+            &bad_digest,
+            "[zz]:1/a",
+            "ä",
         ] {
             let error = Reference::parse(text).expect_err(text);
             assert_eq!(error.kind(), Kind::InvalidInput);

@@ -108,7 +108,12 @@ struct Announced {
 
 impl Announced {
     fn into_new(self) -> NewImage {
-        NewImage { config_bytes: self.config_bytes, config: self.config, manifest: self.manifest, references: self.references }
+        NewImage {
+            config_bytes: self.config_bytes,
+            config: self.config,
+            manifest: self.manifest,
+            references: self.references,
+        }
     }
 }
 
@@ -125,8 +130,12 @@ fn announced(members: &Members) -> Result<Vec<Announced>> {
     } else if members.contains(oci::INDEX) {
         oci::announced(members)?
     } else {
-        return Err(refused(format!("the archive has neither `{}` nor `{}`, so it is not one of images", docker::MANIFEST, oci::INDEX))
-            .with_hint("`mica import` makes an image of the archive of a root file system"));
+        return Err(refused(format!(
+            "the archive has neither `{}` nor `{}`, so it is not one of images",
+            docker::MANIFEST,
+            oci::INDEX
+        ))
+        .with_hint("`mica import` makes an image of the archive of a root file system"));
     };
     if images.is_empty() {
         return Err(refused("the archive holds no image for this machine".to_owned()));
@@ -136,7 +145,8 @@ fn announced(members: &Members) -> Result<Vec<Announced>> {
 
 /// Reads a config and refuses one that no root file system can be made of.
 fn config_of(bytes: &[u8]) -> Result<ImageConfig> {
-    let config: ImageConfig = serde_json::from_slice(bytes).map_err(|error| refused(format!("the image's config cannot be read: {error}")))?;
+    let config: ImageConfig = serde_json::from_slice(bytes)
+        .map_err(|error| refused(format!("the image's config cannot be read: {error}")))?;
     if config.rootfs.kind != "layers" {
         let shown: String = config.rootfs.kind.chars().take(200).flat_map(char::escape_debug).collect();
         return Err(refused(format!("the image's root file system has the type `{shown}` instead of `layers`")));
@@ -168,10 +178,15 @@ fn open(store: &Store, source: ArchiveSource) -> Result<File> {
         ArchiveSource::Stream(stream) => spool(store, stream, Path::new("standard input")),
         ArchiveSource::File(path) => {
             let fail = Error::io("open", &path);
-            let file: File = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| fail(errno.into()))?.into();
+            let file: File = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| fail(errno.into()))?
+                .into();
             let found = file.metadata().map_err(Error::io("stat", &path))?;
             if found.is_dir() {
-                return Err(Error::refused(Kind::InvalidInput, format!("`{}` is a directory, not an archive", path.display())));
+                return Err(Error::refused(
+                    Kind::InvalidInput,
+                    format!("`{}` is a directory, not an archive", path.display()),
+                ));
             }
             if !found.is_file() {
                 return spool(store, Box::new(file), &path);

@@ -1,7 +1,14 @@
-//! `prune`: everything nobody needs goes, by the kinds that were asked for.
+//! `prune`: everything nobody needs goes, by the kinds that were asked for, and with it what dead commands left.
 
-use crate::ops::rmi::Removed;
-use crate::{Engine, Result};
+use jiff::Timestamp;
+
+use crate::filter;
+use crate::ops::images::ImageSummary;
+use crate::ops::ps::PsRequest;
+use crate::ops::remove::RemoveOptions;
+use crate::ops::rmi::{Removed, layers_in};
+use crate::store::{Flush, build_cache, images};
+use crate::{Engine, Kind, Result};
 
 /// Which images `prune` removes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,9 +49,95 @@ pub struct Pruned {
 }
 
 impl Engine {
-    /// Removes what nobody needs, and sweeps what dead commands left.
+    /// Removes what nobody needs, and collects what dead commands left.
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned> {
-        let _ = request;
-        todo!()
+        filter::known(&request.filters, &["label", "until"])?;
+        let mut pruned = Pruned::default();
+        if request.containers {
+            self.prune_containers(&request, &mut pruned).await?;
+        }
+        if request.images != PruneImages::Keep {
+            self.prune_images(&request, &mut pruned).await?;
+        }
+        self.blocking(move |engine| {
+            if request.build_cache {
+                pruned.build_cache = engine.store().read(build_cache::all_keys)?;
+                engine.store().write(Flush::Later, build_cache::clear)?;
+            }
+            let swept = engine.reclaim()?;
+            engine.collect_garbage()?;
+            pruned.images.extend(layers_in(&swept));
+            pruned.reclaimed += swept.bytes();
+            Ok(pruned)
+        })
+        .await
     }
+
+    async fn prune_containers(&self, request: &PruneRequest, pruned: &mut Pruned) -> Result<()> {
+        for container in self.ps(PsRequest { all: true, ..PsRequest::default() }).await? {
+            let record = &container.record;
+            let labels = record.config.labels.clone().unwrap_or_default();
+            if container.state.is_running() || !chosen(&request.filters, Some(&record.created), &labels)? {
+                continue;
+            }
+            let bytes = self.rw_usage(&record.driver, &record.id).await.unwrap_or_default().bytes;
+            match self.remove(&record.id, RemoveOptions::default()).await {
+                Ok(()) => {
+                    pruned.reclaimed += bytes;
+                    pruned.containers.push(record.id.clone());
+                }
+                // Removed or started by somebody else meanwhile.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_images(&self, request: &PruneRequest, pruned: &mut Pruned) -> Result<()> {
+        for image in self.images(&[]).await? {
+            let wanted = request.images == PruneImages::Unused || image.references.is_empty();
+            if image.containers > 0 || !wanted || !chosen(&request.filters, image.created.as_deref(), &image.labels)? {
+                continue;
+            }
+            pruned.images.extend(self.blocking(move |engine| engine.drop_unused(&image)).await?);
+        }
+        Ok(())
+    }
+
+    /// Removes an image's row unless it has got a container or another name meanwhile.
+    fn drop_unused(&self, image: &ImageSummary) -> Result<Vec<Removed>> {
+        self.store().write(Flush::Now, |db| {
+            let used =
+                images::collect(db, "SELECT 1 FROM containers WHERE image = ?1", [image.id.as_str()], |_| Ok(()))?;
+            if !used.is_empty() || images::tags_of(db, &image.id)? != image.references {
+                return Ok(Vec::new());
+            }
+            images::delete(db, &image.id)?;
+            let names = image.references.iter().cloned().map(Removed::Untagged);
+            Ok(names.chain([Removed::Deleted(image.id.clone())]).collect())
+        })
+    }
+}
+
+/// Whether the filters of the request let a thing go.
+fn chosen(
+    filters: &[(String, String)],
+    created: Option<&str>,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Result<bool> {
+    for (name, value) in filters {
+        let holds = match name.as_str() {
+            "label" => filter::has_label(labels, value),
+            "until" => {
+                let limit = filter::point_in_time(value, Timestamp::now())?;
+                created.and_then(|text| text.parse::<Timestamp>().ok()).is_none_or(|created| created < limit)
+            }
+            _ => true,
+        };
+        if !holds {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

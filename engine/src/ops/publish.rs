@@ -34,7 +34,8 @@ pub(crate) struct Published {
 impl NewImage {
     /// An image that is made here: its config is serialised once, and these bytes are its identity.
     pub(crate) fn new(config: ImageConfig, references: Vec<Reference>) -> Result<NewImage> {
-        let config_bytes = serde_json::to_vec(&config).map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
+        let config_bytes =
+            serde_json::to_vec(&config).map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
         Ok(NewImage { config_bytes, config, manifest: None, references })
     }
 }
@@ -43,7 +44,13 @@ impl Engine {
     /// Publishes images over layers that are in place; `rows` are those that have just been made on the driver. Blocks.
     ///
     /// The caller holds the layers: by a chain, or by what made them.
-    pub(crate) fn publish(&self, driver: &Driver, rows: &NewRows, new: &[NewImage], steps: &[Digest]) -> Result<Vec<Published>> {
+    pub(crate) fn publish(
+        &self,
+        driver: &Driver,
+        rows: &NewRows,
+        new: &[NewImage],
+        steps: &[Digest],
+    ) -> Result<Vec<Published>> {
         let mut held: Vec<Lock> = Vec::new();
         let mut documents = Vec::new();
         for image in new {

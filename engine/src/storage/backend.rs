@@ -58,13 +58,16 @@ impl Engine {
         for name in PROBED {
             match self.open_driver(opened, name) {
                 Ok(driver) => return Ok(driver),
-                Err(Error::Storage { source, .. }) if declines(&source) => reasons.push(format!("{name}: {}", reason(&source))),
+                Err(Error::Storage { source, .. }) if declines(&source) => {
+                    reasons.push(format!("{name}: {}", reason(&source)))
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::refused(Kind::Unsupported, format!("no storage driver suits this store ({})", reasons.join("; "))).with_hint(format!(
-            "`--storage-driver {EVERYWHERE}` works everywhere, but copies the whole image for every container"
-        )))
+        Err(Error::refused(Kind::Unsupported, format!("no storage driver suits this store ({})", reasons.join("; ")))
+            .with_hint(format!(
+                "`--storage-driver {EVERYWHERE}` works everywhere, but copies the whole image for every container"
+            )))
     }
 
     fn open_driver(&self, opened: &mut Opened, name: &str) -> Result<Driver> {
@@ -72,15 +75,28 @@ impl Engine {
             return Ok(driver.clone());
         }
         let fail = |source| Error::Storage { operation: "open", source };
-        let path = if name.contains('/') { Path::new(name).to_owned() } else { discover(name, &self.options().driver_search).map_err(fail)? };
+        let path = if name.contains('/') {
+            Path::new(name).to_owned()
+        } else {
+            discover(name, &self.options().driver_search).map_err(fail)?
+        };
         let plugin = Plugin::load(&path).map_err(fail)?;
         if let Some(driver) = opened.drivers.get(plugin.name()) {
             return Ok(driver.clone());
         }
         let options = options_of(plugin.name(), &self.options().storage_options);
         let root = self.driver_root(plugin.name());
-        let args = OpenArgs { root: &root, options: &options, rootless: self.options().rootless, services: Arc::new(Services) };
-        let driver = plugin.open(&args).map_err(fail)?;
+        let args = OpenArgs {
+            root: &root,
+            options: &options,
+            rootless: self.options().rootless,
+            services: Arc::new(Services),
+        };
+        let driver = plugin.open(&args).map_err(|source| {
+            // Made for a driver that declined; one that holds something does not go.
+            let _ = fs_err::remove_dir(&root);
+            fail(source)
+        })?;
         opened.drivers.insert(driver.name().to_owned(), driver.clone());
         Ok(driver)
     }

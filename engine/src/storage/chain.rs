@@ -56,7 +56,8 @@ impl Engine {
     /// The chain of a stack if the driver holds all of it, pinned. Blocks.
     pub(crate) fn pin_chain(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Chain>> {
         let chain_id = ChainId::of(stack);
-        let mut chain = Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), _locks: Vec::new() };
+        let mut chain =
+            Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), _locks: Vec::new() };
         let Some(top) = &chain.chain_id else { return Ok(Some(chain)) };
         chain._locks.push(self.store().lock_shared(&LockName::Chain(driver.name().to_owned(), top.clone()))?);
         // Rows of whole trees do not hold the rows of the layers below the top.

@@ -9,8 +9,8 @@
 //! [`Materialised`] keep it from being taken for garbage.
 
 use std::fs::File;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use mica_layer::{ChainId, DiffId, Digest, Unpack, Unpacked};
 use mica_storage_api::{Caps, StageKind};
@@ -21,7 +21,7 @@ use super::stage::OpenStage;
 use crate::ops::load::LoadProgress;
 use crate::store::content::Ingest;
 use crate::store::layers::{LayerRow, NewRows, ObjectRow, SnapshotRow};
-use crate::store::locks::Lock;
+use crate::store::locks::{Lock, LockName};
 use crate::{Engine, Error, Kind, Result};
 
 /// Where the bytes of layers come from that the store does not have.
@@ -75,6 +75,7 @@ struct Work<'a> {
     stack: &'a [DiffId],
     source: &'a dyn LayerSource,
     progress: &'a dyn LoadProgress,
+    blobs: Mutex<Vec<Lock>>,
 }
 
 impl Engine {
@@ -88,11 +89,13 @@ impl Engine {
     ) -> Result<Materialised> {
         let plan = self.plan(driver, stack)?;
         let mut rows = NewRows::default();
-        self.make(driver, stack, &plan, source, progress, &mut rows)?;
-        Ok(Materialised { rows, _locks: plan.locks })
+        let blobs = self.make(driver, stack, &plan, source, progress, &mut rows)?;
+        let mut locks = plan.locks;
+        locks.extend(blobs);
+        Ok(Materialised { rows, _locks: locks })
     }
 
-    /// Carries out a plan. Blocks.
+    /// Carries out a plan; the locks that come back hold new blobs until they have their rows. Blocks.
     pub(crate) fn make(
         &self,
         driver: &Driver,
@@ -101,8 +104,8 @@ impl Engine {
         source: &dyn LayerSource,
         progress: &dyn LoadProgress,
         rows: &mut NewRows,
-    ) -> Result<()> {
-        let work = Work { engine: self, driver, stack, source, progress };
+    ) -> Result<Vec<Lock>> {
+        let work = Work { engine: self, driver, stack, source, progress, blobs: Mutex::default() };
         let caps = driver.info().caps;
         if caps.contains(Caps::LINEAR_SNAPSHOT) {
             work.linear(plan, rows)?;
@@ -110,7 +113,8 @@ impl Engine {
             let made = if caps.contains(Caps::INDEPENDENT_LAYERS) { work.independent(plan, rows)? } else { Vec::new() };
             work.in_order(plan, &made, rows)?;
         }
-        work.blobs_only(plan, rows)
+        work.blobs_only(plan, rows)?;
+        Ok(work.blobs.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -131,7 +135,7 @@ impl Work<'_> {
             while let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.one_alone(plan, index);
                 let failed = result.is_err();
-                done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                 if failed {
                     // The others finish what they have begun, and begin nothing.
                     next.store(todo.len(), Ordering::Relaxed);
@@ -145,7 +149,7 @@ impl Work<'_> {
             worker();
         });
         let mut made: Vec<DiffId> = plan.objects.iter().cloned().collect();
-        for (index, result) in done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        for (index, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let alone = result?;
             rows.layers.extend(alone.layer);
             if let Some(object) = alone.object {
@@ -160,14 +164,16 @@ impl Work<'_> {
         let stage = self.engine.begin_stage(self.driver, StageKind::Layer, &[])?;
         let (unpacked, layer) = match self.apply(plan, index, &stage) {
             // A link into a layer below: it cannot stand alone.
-            Err(Error::Layer { source: mica_layer::Error::LinkTarget { .. }, .. }) if index > 0 => return Ok(Alone::default()),
+            Err(Error::Layer { source: mica_layer::Error::LinkTarget { .. }, .. }) if index > 0 => {
+                return Ok(Alone::default());
+            }
             result => result?,
         };
         if !unpacked.applied.is_some_and(|applied| applied.independent) {
             return Ok(Alone { layer, object: None });
         }
         let key = diff_key(&self.stack[index]);
-        let bytes = stage.commit_layer(&key)?;
+        let bytes = figure(stage.commit_layer(&key)?, &unpacked);
         Ok(Alone { layer, object: Some(ObjectRow { key, bytes, broken: false }) })
     }
 
@@ -204,11 +210,11 @@ impl Work<'_> {
         let stage = self.engine.begin_stage(self.driver, StageKind::Layer, parents)?;
         // The first attempt, alone, may have kept the blob already.
         let kept = rows.layers.iter().find(|layer| layer.diff_id == self.stack[index]).cloned();
-        let layer = match &kept {
-            Some(row) => self.apply_blob(row, &stage).map(|_| None)?,
-            None => self.apply(plan, index, &stage)?.1,
+        let (unpacked, layer) = match &kept {
+            Some(row) => (self.apply_blob(row, &stage)?, None),
+            None => self.apply(plan, index, &stage)?,
         };
-        let bytes = stage.commit_layer(key)?;
+        let bytes = figure(stage.commit_layer(key)?, &unpacked);
         rows.layers.extend(layer);
         rows.objects.push(ObjectRow { key: key.to_owned(), bytes, broken: false });
         Ok(())
@@ -267,7 +273,12 @@ impl Work<'_> {
         self.unpack(&row.diff_id, input, Some(stage)).map(|(unpacked, _)| unpacked)
     }
 
-    fn unpack(&self, diff_id: &DiffId, input: LayerInput, stage: Option<&OpenStage>) -> Result<(Unpacked, Option<LayerRow>)> {
+    fn unpack(
+        &self,
+        diff_id: &DiffId,
+        input: LayerInput,
+        stage: Option<&OpenStage>,
+    ) -> Result<(Unpacked, Option<LayerRow>)> {
         self.progress.layer_begin(diff_id, input.size);
         let mut source = Counted { file: input.file, done: 0, told: 0, diff_id, progress: self.progress };
         let mut request = Unpack::new(&mut source);
@@ -275,15 +286,26 @@ impl Work<'_> {
         request.expected_digest = input.expected;
         request.expected_size = Some(input.size);
         request.expected_diff_id = Some(diff_id.clone());
-        let unpacked = mica_layer::unpack::unpack(request)
-            .map_err(|source| Error::Layer { operation: "unpack", layer: diff_id.to_string(), source })?;
+        let unpacked = mica_layer::unpack::unpack(request).map_err(|source| Error::Layer {
+            operation: "unpack",
+            layer: diff_id.to_string(),
+            source,
+        })?;
         self.progress.layer_end(diff_id);
         let Some(ingest) = input.keep else { return Ok((unpacked, None)) };
+        let held = self.engine.store().lock_shared(&LockName::Document(unpacked.blob.clone()))?;
         ingest.finish(self.engine.store(), &unpacked.blob)?;
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         let size = unpacked.applied.map_or(unpacked.diff_size, |applied| applied.bytes);
-        let row = LayerRow { diff_id: diff_id.clone(), blob: unpacked.blob.clone(), blob_size: unpacked.blob_size, size };
+        let row =
+            LayerRow { diff_id: diff_id.clone(), blob: unpacked.blob.clone(), blob_size: unpacked.blob_size, size };
         Ok((unpacked, Some(row)))
     }
+}
+
+/// What an object occupies, as the driver says it, or about as much where the driver would have to walk the tree.
+fn figure(bytes: u64, unpacked: &Unpacked) -> u64 {
+    if bytes > 0 { bytes } else { unpacked.applied.map_or(0, |applied| applied.bytes) }
 }
 
 /// What came of a layer that was applied alone.

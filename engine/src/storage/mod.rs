@@ -96,5 +96,6 @@ fn flush_filesystem(path: &std::path::Path, done: Option<u64>) -> Result<u64> {
 
 /// What a damaged or missing layer means for whoever asked.
 pub(crate) fn layer_missing(diff_id: &DiffId) -> Error {
-    Error::refused(Kind::Corrupt, format!("layer `{diff_id}` is missing from the store")).with_hint("loading the image again brings it back")
+    Error::refused(Kind::Corrupt, format!("layer `{diff_id}` is missing from the store"))
+        .with_hint("loading the image again brings it back")
 }

@@ -48,8 +48,13 @@ impl Engine {
     }
 
     fn try_plan(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Plan>> {
-        let mut plan =
-            Plan { have: 0, base_keys: Vec::new(), layers: BTreeMap::new(), objects: BTreeSet::new(), locks: Vec::new() };
+        let mut plan = Plan {
+            have: 0,
+            base_keys: Vec::new(),
+            layers: BTreeMap::new(),
+            objects: BTreeSet::new(),
+            locks: Vec::new(),
+        };
         if !self.lock_layers(stack, &mut plan)? {
             return Ok(None);
         }
@@ -58,8 +63,7 @@ impl Engine {
         if by_layer && !self.lock_objects(driver, stack, &mut plan)? {
             return Ok(None);
         }
-        self.lock_chains(driver, stack, by_layer, &mut plan)
-            .map(|held| held.then_some(plan))
+        self.lock_chains(driver, stack, by_layer, &mut plan).map(|held| held.then_some(plan))
     }
 
     /// Layers that are there are held, the others reserved. False: look again.
@@ -68,7 +72,11 @@ impl Engine {
         for diff_id in distinct {
             let name = LockName::Layer(diff_id.clone());
             let there = self.sound_layer(diff_id)?.is_some();
-            plan.locks.push(if there { self.store().lock_shared(&name)? } else { self.store().lock_exclusive(&name)? });
+            plan.locks.push(if there {
+                self.store().lock_shared(&name)?
+            } else {
+                self.store().lock_exclusive(&name)?
+            });
             match self.sound_layer(diff_id)? {
                 Some(row) => drop(plan.layers.insert(diff_id.clone(), row)),
                 None if there => return Ok(false),
@@ -82,10 +90,17 @@ impl Engine {
         let distinct: BTreeSet<&DiffId> = stack.iter().collect();
         for diff_id in distinct {
             let key = diff_key(diff_id);
-            let sound = || self.store().read(|db| Ok(layers::object(db, driver.name(), &key)?.is_some_and(|object| !object.broken)));
+            let sound = || {
+                self.store()
+                    .read(|db| Ok(layers::object(db, driver.name(), &key)?.is_some_and(|object| !object.broken)))
+            };
             let name = LockName::Object(driver.name().to_owned(), key.clone());
             let there = sound()?;
-            plan.locks.push(if there { self.store().lock_shared(&name)? } else { self.store().lock_exclusive(&name)? });
+            plan.locks.push(if there {
+                self.store().lock_shared(&name)?
+            } else {
+                self.store().lock_exclusive(&name)?
+            });
             match sound()? {
                 true => drop(plan.objects.insert(diff_id.clone())),
                 false if there => return Ok(false),
@@ -102,7 +117,8 @@ impl Engine {
         let linear = driver.info().caps.contains(Caps::LINEAR_SNAPSHOT);
         for (index, chain_id) in chain_ids.iter().enumerate().skip(have) {
             // A layer that stands alone needs no object of its own for this chain, and of whole trees only the top is made.
-            let made_here = !(by_layer && plan.objects.contains(&stack[index])) && !(linear && index + 1 < chain_ids.len());
+            let made_here =
+                !(by_layer && plan.objects.contains(&stack[index])) && !(linear && index + 1 < chain_ids.len());
             if made_here {
                 let name = LockName::Object(driver.name().to_owned(), plan.chain_key(chain_id));
                 plan.locks.push(self.store().lock_exclusive(&name)?);

@@ -2,14 +2,19 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use mica_layer::{Change, ChangeKind, compare_trees};
 use mica_storage_api::{ErrorKind, Flow, MountArgs, MountFlags, ObjectKind, StageKind};
 use mica_storage_loader::Driver;
 
 use super::chain::{Chain, key, keys};
+use super::reclaim::reap;
 use super::stage::remove;
 use crate::{Engine, Error, Result};
+
+/// What a person waits for when a container is removed.
+const REAP_BUDGET: Duration = Duration::from_millis(20);
 
 /// Whether a writable tree must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +59,7 @@ impl Engine {
     /// Takes a writable tree away: O(1), the bytes go later. A missing tree is no error.
     pub async fn rw_remove(&self, driver: &str, id: &str) -> Result<()> {
         let (driver, id) = (driver.to_owned(), id.to_owned());
-        self.blocking(move |engine| remove(&engine.driver(&driver)?, ObjectKind::Rw, &id)).await
+        self.blocking(move |engine| engine.remove_rw(&driver, &id)).await
     }
 
     /// A detached read-only mount of a chain.
@@ -73,6 +78,13 @@ impl Engine {
     pub async fn rw_usage(&self, driver: &str, id: &str) -> Result<Usage> {
         let (driver, id) = (driver.to_owned(), id.to_owned());
         self.blocking(move |engine| usage(&engine.driver(&driver)?, ObjectKind::Rw, &id)).await
+    }
+
+    /// [`Engine::rw_remove`], blocking. What is small goes at once; the rest of the trash waits for the next command.
+    pub(crate) fn remove_rw(&self, driver: &str, id: &str) -> Result<()> {
+        let driver = self.driver(driver)?;
+        remove(&driver, ObjectKind::Rw, id)?;
+        reap(&driver, REAP_BUDGET).map(drop)
     }
 
     /// [`Engine::rw_create`], blocking.

@@ -15,6 +15,7 @@ use super::stage::remove;
 use crate::ops::load::Silent;
 use crate::store::content::Ingest;
 use crate::store::layers::{self, LayerRow, NewRows, ObjectRow};
+use crate::store::locks::LockName;
 use crate::store::{Flush, boot_id};
 use crate::{Engine, Error, Result};
 
@@ -37,15 +38,29 @@ impl Engine {
     }
 
     /// [`Engine::rw_seal`], blocking. The caller holds the chain.
-    pub(crate) fn seal(&self, driver: &Driver, stack: &[DiffId], keys: &[String], id: &str, source: Source) -> Result<Sealed> {
+    pub(crate) fn seal(
+        &self,
+        driver: &Driver,
+        stack: &[DiffId],
+        keys: &[String],
+        id: &str,
+        source: Source,
+    ) -> Result<Sealed> {
         let archive = self.archive(driver, keys, id)?;
         let (diff_id, stats) = (archive.diff_id.clone(), archive.stats);
         let mut stack = stack.to_vec();
         stack.push(diff_id.clone());
         let mut plan = self.plan(driver, &stack)?;
         let mut rows = NewRows::default();
+        let mut held = Vec::new();
         if !plan.layers.contains_key(&diff_id) {
-            let row = LayerRow { diff_id: diff_id.clone(), blob: diff_id.0.clone(), blob_size: stats.size, size: stats.bytes };
+            held.push(self.store().lock_shared(&LockName::Document(diff_id.0.clone()))?);
+            let row = LayerRow {
+                diff_id: diff_id.clone(),
+                blob: diff_id.0.clone(),
+                blob_size: stats.size,
+                size: stats.bytes,
+            };
             archive.ingest.finish(self.store(), &diff_id.0)?;
             rows.layers.push(row.clone());
             plan.layers.insert(diff_id.clone(), row);
@@ -53,12 +68,12 @@ impl Engine {
         if source == Source::Consume && driver.info().caps.contains(Caps::PROMOTE) && plan.have + 1 == stack.len() {
             self.promote(driver, &stack, id, &mut plan, &mut rows)?;
         }
-        self.make(driver, &stack, &plan, &Stored, &Silent, &mut rows)?;
+        held.extend(self.make(driver, &stack, &plan, &Stored, &Silent, &mut rows)?);
         let boot = boot_id()?;
         self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &rows, Some(&boot)))?;
         // Held before the plan's locks go, so that no sweep comes between.
         let chain = self.pin_chain(driver, &stack)?.ok_or_else(|| super::layer_missing(&diff_id))?;
-        drop(plan);
+        drop((plan, held));
         if source == Source::Consume {
             remove(driver, ObjectKind::Rw, id)?;
         }
@@ -85,7 +100,8 @@ impl Engine {
             return Ok(());
         }
         // An upper directory holds every parent directory it needs, so what it becomes stands alone.
-        let by_layer = driver.info().caps.contains(Caps::INDEPENDENT_LAYERS) && !driver.info().caps.contains(Caps::LINEAR_SNAPSHOT);
+        let by_layer = driver.info().caps.contains(Caps::INDEPENDENT_LAYERS)
+            && !driver.info().caps.contains(Caps::LINEAR_SNAPSHOT);
         let key = match mica_layer::ChainId::of(stack) {
             Some(chain_id) if !by_layer => plan.chain_key(&chain_id),
             _ => diff_key(diff_id),

@@ -31,10 +31,18 @@ impl Engine {
         self.begin(driver, StageKind::Promote, rw, parents, None)
     }
 
-    fn begin(&self, driver: &Driver, kind: StageKind, id: &str, parents: &[String], lock: Option<Lock>) -> Result<OpenStage> {
+    fn begin(
+        &self,
+        driver: &Driver,
+        kind: StageKind,
+        id: &str,
+        parents: &[String],
+        lock: Option<Lock>,
+    ) -> Result<OpenStage> {
         let parents = keys(parents)?;
         let args = StageArgs::new(kind, key(id)?, &parents);
-        let stage = driver.stage_begin(&args).map_err(|source| Error::Storage { operation: "begin a snapshot", source })?;
+        let stage =
+            driver.stage_begin(&args).map_err(|source| Error::Storage { operation: "begin a snapshot", source })?;
         Ok(OpenStage { driver: driver.clone(), stage, _lock: lock })
     }
 }

@@ -20,7 +20,9 @@ impl Store {
                 .optional()
                 .map_err(Error::database("look up a build step"))?;
             // A row that cannot be read is a miss, never a failed build.
-            let Some(diff_ids) = stack.and_then(|text| serde_json::from_str::<Vec<DiffId>>(&text).ok()) else { return Ok(None) };
+            let Some(diff_ids) = stack.and_then(|text| serde_json::from_str::<Vec<DiffId>>(&text).ok()) else {
+                return Ok(None);
+            };
             for diff_id in &diff_ids {
                 if layers::layer(db, diff_id)?.is_none() {
                     return Ok(None);
@@ -32,7 +34,8 @@ impl Store {
 
     /// Records the result of a step.
     pub(crate) fn record_step(&self, key: &Digest, step: &CachedStep) -> Result<()> {
-        let stack = serde_json::to_string(&step.stack.diff_ids).map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
+        let stack = serde_json::to_string(&step.stack.diff_ids)
+            .map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
         let chain = ChainId::of(&step.stack.diff_ids).map(|chain| chain.to_string());
         let now = jiff::Timestamp::now().as_second();
         self.write(Flush::Later, |db| {

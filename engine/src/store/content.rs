@@ -83,8 +83,11 @@ impl Store {
         let mut hasher = Hasher::with(digest.algorithm());
         hasher.update(&bytes);
         if hasher.finish() != *digest {
-            return Err(Error::refused(Kind::Corrupt, format!("blob `{digest}` is damaged: its bytes have another digest"))
-                .with_hint("loading the image again mends it"));
+            return Err(Error::refused(
+                Kind::Corrupt,
+                format!("blob `{digest}` is damaged: its bytes have another digest"),
+            )
+            .with_hint("loading the image again mends it"));
         }
         Ok(bytes)
     }
@@ -93,8 +96,15 @@ impl Store {
     pub(crate) fn ingest(&self) -> Result<Ingest> {
         let path = self.root().join("content/ingest").join(fresh_id());
         let fail = Error::io("create", &path);
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
-        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).map_err(|errno| Error::io("lock", &path)(errno.into()))?;
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fail)?;
+        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| Error::io("lock", &path)(errno.into()))?;
         Ok(Ingest { path, file, placed: false })
     }
 

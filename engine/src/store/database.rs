@@ -68,7 +68,8 @@ impl Database {
         let _queue = self.queue()?;
         let full = flush == Flush::Now && self.durability == Durability::Full;
         set_synchronous(&connection, if full { "FULL" } else { "NORMAL" })?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::database("begin"))?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::database("begin"))?;
         let result = work(&transaction)?;
         transaction.commit().map_err(Error::database("commit"))?;
         Ok(result)
@@ -85,7 +86,9 @@ impl Database {
             Ok(())
         };
         // A reader in another process may keep part of the log busy; then the next one does it.
-        run("PRAGMA incremental_vacuum").and_then(|()| run("PRAGMA wal_checkpoint(TRUNCATE)")).map_err(Error::database("compact"))
+        run("PRAGMA incremental_vacuum")
+            .and_then(|()| run("PRAGMA wal_checkpoint(TRUNCATE)"))
+            .map_err(Error::database("compact"))
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -105,7 +108,9 @@ impl Database {
 
     fn prepare_schema(&self, directory: &Path) -> Result<()> {
         let version = |connection: &Connection| {
-            connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0)).map_err(Error::database("read the schema version"))
+            connection
+                .query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0))
+                .map_err(Error::database("read the schema version"))
         };
         let found = version(&self.connection())?;
         match found {
@@ -120,12 +125,17 @@ impl Database {
                 connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail())?;
                 let mode = if shares_memory(directory) { "WAL" } else { "DELETE" };
                 connection.pragma_update(None, "journal_mode", mode).map_err(fail())?;
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail())?;
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail())?;
                 schema::create(&transaction).and_then(|()| transaction.commit()).map_err(fail())
             }
             newer => Err(Error::refused(
                 Kind::Unsupported,
-                format!("the database in `{}` has version {newer}, and this version of mica knows {}", directory.display(), schema::VERSION),
+                format!(
+                    "the database in `{}` has version {newer}, and this version of mica knows {}",
+                    directory.display(),
+                    schema::VERSION
+                ),
             )
             .with_hint("use the newer mica that wrote it, or name another store with `--root`")),
         }

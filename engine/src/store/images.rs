@@ -55,8 +55,9 @@ impl Store {
     /// An image's config, verified against its digest.
     pub(crate) fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
         let bytes = self.read_document(id)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::refused(Kind::Corrupt, format!("the config of image `{}` cannot be read: {error}", id.short())))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::refused(Kind::Corrupt, format!("the config of image `{}` cannot be read: {error}", id.short()))
+        })
     }
 }
 
@@ -115,7 +116,10 @@ fn by_prefix(db: &Connection, hex: &str) -> Result<Option<Digest>> {
     let low = format!("sha256:{hex}");
     // `g` comes after every hexadecimal digit.
     let high = format!("sha256:{hex}g");
-    let found: Vec<Digest> = collect(db, "SELECT id FROM images WHERE id >= ?1 AND id < ?2 LIMIT 2", params![low, high], |row| digest(row, 0))?;
+    let found: Vec<Digest> =
+        collect(db, "SELECT id FROM images WHERE id >= ?1 AND id < ?2 LIMIT 2", params![low, high], |row| {
+            digest(row, 0)
+        })?;
     match found.as_slice() {
         [] => Ok(None),
         [id] => Ok(Some(id.clone())),
@@ -126,12 +130,22 @@ fn by_prefix(db: &Connection, hex: &str) -> Result<Option<Digest>> {
 
 /// Every image, youngest row first.
 pub(crate) fn all(db: &Connection) -> Result<Vec<ImageRow>> {
-    collect(db, "SELECT id, manifest, chain_id, created, size, labels FROM images ORDER BY added DESC, id", [], image_row)
+    collect(
+        db,
+        "SELECT id, manifest, chain_id, created, size, labels FROM images ORDER BY added DESC, id",
+        [],
+        image_row,
+    )
 }
 
 /// One image.
 pub(crate) fn one(db: &Connection, id: &Digest) -> Result<Option<ImageRow>> {
-    let rows = collect(db, "SELECT id, manifest, chain_id, created, size, labels FROM images WHERE id = ?1", [id.as_str()], image_row)?;
+    let rows = collect(
+        db,
+        "SELECT id, manifest, chain_id, created, size, labels FROM images WHERE id = ?1",
+        [id.as_str()],
+        image_row,
+    )?;
     Ok(rows.into_iter().next())
 }
 
@@ -152,7 +166,9 @@ pub(crate) fn tags_of(db: &Connection, id: &Digest) -> Result<Vec<Reference>> {
 
 /// The layers of an image, bottom first.
 pub(crate) fn stack_of(db: &Connection, id: &Digest) -> Result<Vec<DiffId>> {
-    collect(db, "SELECT diff_id FROM image_layers WHERE image = ?1 ORDER BY position", [id.as_str()], |row| digest(row, 0).map(DiffId))
+    collect(db, "SELECT diff_id FROM image_layers WHERE image = ?1 ORDER BY position", [id.as_str()], |row| {
+        digest(row, 0).map(DiffId)
+    })
 }
 
 /// What is recorded of a new image.
@@ -180,7 +196,15 @@ pub(crate) fn insert(db: &Transaction<'_>, image: &NewImage<'_>) -> Result<()> {
     db.execute(
         "INSERT INTO images (id, manifest, chain_id, created, size, labels, added) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (id) DO UPDATE SET manifest = coalesce(excluded.manifest, manifest)",
-        params![image.id.as_str(), image.manifest.map(Digest::as_str), chain, image.config.created, size, labels, added],
+        params![
+            image.id.as_str(),
+            image.manifest.map(Digest::as_str),
+            chain,
+            image.config.created,
+            size,
+            labels,
+            added
+        ],
     )
     .map_err(fail())?;
     for (position, diff_id) in stack.iter().enumerate() {
@@ -213,6 +237,25 @@ pub(crate) fn insert_blob(db: &Transaction<'_>, digest: &Digest, size: u64) -> R
         .map_err(Error::database("record a blob"))
 }
 
+/// True when a blob has a row.
+pub(crate) fn has_blob(db: &Connection, digest: &Digest) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")
+        .and_then(|mut statement| statement.exists([digest.as_str()]))
+        .map_err(Error::database("look up a blob"))
+}
+
+/// Takes an image away with its names.
+pub(crate) fn delete(db: &Transaction<'_>, id: &Digest) -> Result<()> {
+    db.execute("DELETE FROM images WHERE id = ?1", [id.as_str()]).map(drop).map_err(Error::database("remove an image"))
+}
+
+/// Takes a name away; false when it was not there.
+pub(crate) fn delete_tag(db: &Transaction<'_>, reference: &Reference) -> Result<bool> {
+    db.execute("DELETE FROM tags WHERE reference = ?1", [reference.to_string()])
+        .map(|count| count > 0)
+        .map_err(Error::database("remove a name"))
+}
+
 /// Runs a query and collects its rows.
 pub(crate) fn collect<T>(
     db: &Connection,
@@ -237,7 +280,8 @@ where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     let text: String = row.get(index)?;
-    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error)))
+    text.parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 fn image_row(row: &Row<'_>) -> rusqlite::Result<ImageRow> {

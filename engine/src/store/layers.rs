@@ -74,7 +74,12 @@ pub(crate) fn layer(db: &Connection, diff_id: &DiffId) -> Result<Option<LayerRow
 
 /// Every layer.
 pub(crate) fn all_layers(db: &Connection) -> Result<Vec<LayerRow>> {
-    collect(db, "SELECT diff_id, blob, blobs.size, layers.size FROM layers JOIN blobs ON blobs.digest = blob", [], layer_row)
+    collect(
+        db,
+        "SELECT diff_id, blob, blobs.size, layers.size FROM layers JOIN blobs ON blobs.digest = blob",
+        [],
+        layer_row,
+    )
 }
 
 /// A driver's directory.
@@ -142,11 +147,52 @@ pub(crate) fn insert(db: &Transaction<'_>, driver: &str, rows: &NewRows, boot: O
     Ok(())
 }
 
+/// Forgets what was written in another boot than this one and never flushed: its bytes may be missing after a power cut. No
+/// image and no container needs it, because publishing an image flushes.
+pub(crate) fn forget_unflushed(db: &Transaction<'_>, boot: &str) -> Result<()> {
+    let fail = || Error::database("forget what was not flushed");
+    db.execute(
+        "DELETE FROM build_cache WHERE EXISTS
+         (SELECT 1 FROM json_each(build_cache.stack) JOIN layers ON diff_id = value WHERE boot IS NOT NULL AND boot <> ?1)",
+        [boot],
+    )
+    .map_err(fail())?;
+    // From the tops down, because a snapshot holds the one below it.
+    while db
+        .execute(
+            "WITH RECURSIVE lost (driver, chain_id) AS (
+                 SELECT s.driver, s.chain_id FROM snapshots s
+                 WHERE EXISTS (SELECT 1 FROM objects o WHERE o.driver = s.driver AND o.key = s.key AND o.boot IS NOT NULL AND o.boot <> ?1)
+                    OR EXISTS (SELECT 1 FROM layers l WHERE l.diff_id = s.diff_id AND l.boot IS NOT NULL AND l.boot <> ?1)
+                 UNION
+                 SELECT s.driver, s.chain_id FROM lost JOIN snapshots s ON s.driver = lost.driver AND s.parent = lost.chain_id
+             )
+             DELETE FROM snapshots WHERE (driver, chain_id) IN (SELECT driver, chain_id FROM lost)
+             AND NOT EXISTS (SELECT 1 FROM snapshots child WHERE child.driver = snapshots.driver AND child.parent = snapshots.chain_id)",
+            [boot],
+        )
+        .map_err(fail())?
+        > 0
+    {}
+    db.execute("DELETE FROM objects WHERE boot IS NOT NULL AND boot <> ?1", [boot]).map_err(fail())?;
+    let lost: Vec<String> = super::images::collect(
+        db,
+        "DELETE FROM layers WHERE boot IS NOT NULL AND boot <> ?1 RETURNING blob",
+        [boot],
+        |row| row.get(0),
+    )?;
+    for blob in lost {
+        db.execute("DELETE FROM blobs WHERE digest = ?1", [blob]).map_err(fail())?;
+    }
+    Ok(())
+}
+
 /// States that everything a stack needs has been flushed.
 pub(crate) fn mark_flushed(db: &Transaction<'_>, driver: &str, stack: &[DiffId]) -> Result<()> {
     let fail = || Error::database("record a flush");
     for (diff_id, chain_id) in stack.iter().zip(ChainId::chain(stack)) {
-        db.execute("UPDATE layers SET boot = NULL WHERE diff_id = ?1 AND boot IS NOT NULL", [diff_id.0.as_str()]).map_err(fail())?;
+        db.execute("UPDATE layers SET boot = NULL WHERE diff_id = ?1 AND boot IS NOT NULL", [diff_id.0.as_str()])
+            .map_err(fail())?;
         db.execute(
             "UPDATE objects SET boot = NULL WHERE boot IS NOT NULL AND driver = ?1
              AND key = (SELECT key FROM snapshots WHERE driver = ?1 AND chain_id = ?2)",

@@ -31,7 +31,8 @@ pub(crate) struct Swept {
 impl Swept {
     /// Bytes that come back.
     pub(crate) fn bytes(&self) -> u64 {
-        self.objects.iter().map(|(_, _, bytes)| bytes).sum::<u64>() + self.blobs.iter().map(|(_, size)| size).sum::<u64>()
+        self.objects.iter().map(|(_, _, bytes)| bytes).sum::<u64>()
+            + self.blobs.iter().map(|(_, size)| size).sum::<u64>()
     }
 }
 
@@ -127,8 +128,11 @@ fn find(db: &Connection) -> Result<Candidates> {
         candidates.layers.push(diff_id.clone());
     }
     while !chains.is_empty() {
-        let is_parent = |driver: &String, chain_id: &ChainId| chains.iter().any(|(d, _, parent, _, _)| d == driver && parent.as_ref() == Some(chain_id));
-        let (inner, leaves): (Vec<_>, Vec<_>) = chains.iter().cloned().partition(|(driver, chain_id, ..)| is_parent(driver, chain_id));
+        let is_parent = |driver: &String, chain_id: &ChainId| {
+            chains.iter().any(|(d, _, parent, _, _)| d == driver && parent.as_ref() == Some(chain_id))
+        };
+        let (inner, leaves): (Vec<_>, Vec<_>) =
+            chains.iter().cloned().partition(|(driver, chain_id, ..)| is_parent(driver, chain_id));
         if leaves.is_empty() {
             break;
         }
@@ -174,7 +178,8 @@ fn take(db: &Transaction<'_>, candidates: &Candidates, held: &dyn Fn(&LockName) 
         )?;
         swept.objects.extend(gone.into_iter().map(|bytes| (driver.clone(), key.clone(), bytes.unsigned_abs())));
     }
-    let mut blobs: Vec<Digest> = candidates.blobs.iter().filter(|digest| held(&LockName::Document((*digest).clone()))).cloned().collect();
+    let mut blobs: Vec<Digest> =
+        candidates.blobs.iter().filter(|digest| held(&LockName::Document((*digest).clone()))).cloned().collect();
     for diff_id in &candidates.layers {
         if !held(&LockName::Layer(diff_id.clone())) {
             continue;

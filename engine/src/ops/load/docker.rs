@@ -23,12 +23,14 @@ struct Entry {
 /// What the archive says it holds.
 pub(super) fn announced(members: &Members) -> Result<Vec<Announced>> {
     let bytes = members.document(MANIFEST)?;
-    let entries: Vec<Entry> = serde_json::from_slice(&bytes).map_err(|error| refused(format!("`{MANIFEST}` cannot be read: {error}")))?;
+    let entries: Vec<Entry> =
+        serde_json::from_slice(&bytes).map_err(|error| refused(format!("`{MANIFEST}` cannot be read: {error}")))?;
     entries.into_iter().map(|entry| image(members, entry)).collect()
 }
 
 fn image(members: &Members, entry: Entry) -> Result<Announced> {
-    let references = entry.repo_tags.unwrap_or_default().iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
+    let references =
+        entry.repo_tags.unwrap_or_default().iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
     let config_bytes = members.document(&entry.config)?;
     if let Some(digest) = digest_in(&entry.config) {
         verify(&config_bytes, &digest)?;

@@ -32,7 +32,10 @@ pub(super) struct Members {
 
 #[derive(Debug, Clone)]
 enum Member {
-    File { offset: u64, size: u64 },
+    File {
+        offset: u64,
+        size: u64,
+    },
     /// The name of another member.
     Link(String),
     Other,
@@ -71,12 +74,15 @@ impl Members {
     /// Finds a member's bytes.
     pub(super) fn find(&self, name: &str) -> Result<Extent> {
         let shown = || name.chars().take(200).flat_map(char::escape_debug).collect::<String>();
-        let mut wanted = clean("", name).ok_or_else(|| refused(format!("`{}` is not the name of a member", shown())))?;
+        let mut wanted =
+            clean("", name).ok_or_else(|| refused(format!("`{}` is not the name of a member", shown())))?;
         for _ in 0..LINKS_MAX {
             match self.by_name.get(&wanted) {
                 Some(Member::File { offset, size }) => return Ok(Extent { offset: *offset, size: *size }),
                 Some(Member::Link(target)) => wanted.clone_from(target),
-                Some(Member::Other) => return Err(refused(format!("member `{}` of the archive is not a file", shown()))),
+                Some(Member::Other) => {
+                    return Err(refused(format!("member `{}` of the archive is not a file", shown())));
+                }
                 None => return Err(refused(format!("the archive has no member `{}`", shown()))),
             }
         }
@@ -87,7 +93,10 @@ impl Members {
     pub(super) fn document(&self, name: &str) -> Result<Vec<u8>> {
         let extent = self.find(name)?;
         if extent.size > DOCUMENT_MAX {
-            return Err(refused(format!("`{name}` has {} bytes, and no more than {DOCUMENT_MAX} are read", extent.size)));
+            return Err(refused(format!(
+                "`{name}` has {} bytes, and no more than {DOCUMENT_MAX} are read",
+                extent.size
+            )));
         }
         let mut bytes = vec![0; usize::try_from(extent.size).unwrap_or_default()];
         self.file.read_exact_at(&mut bytes, extent.offset).map_err(Error::io("read", "the archive"))?;
@@ -158,22 +167,34 @@ impl Walk<'_> {
             let Some(header) = self.header()? else { return Ok(None) };
             let kind = header.entry_type();
             let own = header.entry_size().map_err(|_| malformed(at, "the size is not a number"))?;
-            let extends = matches!(kind, EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader);
+            let extends = matches!(
+                kind,
+                EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader
+            );
             let length = if extends { own } else { size.unwrap_or(own) };
             let offset = at + BLOCK;
-            let end = offset.checked_add(length).filter(|end| *end <= self.length).ok_or_else(|| malformed(at, "it ends before its content does"))?;
+            let end = offset
+                .checked_add(length)
+                .filter(|end| *end <= self.length)
+                .ok_or_else(|| malformed(at, "it ends before its content does"))?;
             self.position = end.div_ceil(BLOCK) * BLOCK;
             match kind {
                 EntryType::GNULongName => name = Some(text(&self.extension(offset, length)?)),
                 EntryType::GNULongLink => link = Some(text(&self.extension(offset, length)?)),
                 EntryType::XHeader => {
                     let records = self.extension(offset, length)?;
-                    for (key, value) in records_of(&records).ok_or_else(|| malformed(at, "its extended header is broken"))? {
+                    for (key, value) in
+                        records_of(&records).ok_or_else(|| malformed(at, "its extended header is broken"))?
+                    {
                         match key {
                             b"path" => name = Some(text(value)),
                             b"linkpath" => link = Some(text(value)),
-                            b"size" => size = Some(number(value).ok_or_else(|| malformed(at, "the size is not a number"))?),
-                            sparse if sparse.starts_with(b"GNU.sparse.") => return Err(malformed(at, "a member is a sparse file")),
+                            b"size" => {
+                                size = Some(number(value).ok_or_else(|| malformed(at, "the size is not a number"))?)
+                            }
+                            sparse if sparse.starts_with(b"GNU.sparse.") => {
+                                return Err(malformed(at, "a member is a sparse file"));
+                            }
                             _ => {}
                         }
                     }
@@ -181,7 +202,8 @@ impl Walk<'_> {
                 EntryType::XGlobalHeader => {}
                 _ => {
                     let name = name.unwrap_or_else(|| text(&header.path_bytes()));
-                    let link = link.unwrap_or_else(|| header.link_name_bytes().map(|bytes| text(&bytes)).unwrap_or_default());
+                    let link =
+                        link.unwrap_or_else(|| header.link_name_bytes().map(|bytes| text(&bytes)).unwrap_or_default());
                     let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
                     let member = match kind {
                         EntryType::Regular | EntryType::Continuous => Member::File { offset, size: length },
@@ -200,7 +222,11 @@ impl Walk<'_> {
         let mut block = [0; BLOCK as usize];
         if self.position + BLOCK > self.length {
             // Some writers leave the end marker out.
-            return if self.position >= self.length { Ok(None) } else { Err(malformed(self.position, "it is cut short")) };
+            return if self.position >= self.length {
+                Ok(None)
+            } else {
+                Err(malformed(self.position, "it is cut short"))
+            };
         }
         self.file.read_exact_at(&mut block, self.position).map_err(Error::io("read", "the archive"))?;
         if block.iter().all(|byte| *byte == 0) {
@@ -320,7 +346,9 @@ mod tests {
     #[test]
     fn extended_headers_parse_or_are_refused() {
         assert_eq!(records_of(b"10 path=a\n11 size=42\n"), Some(vec![(&b"path"[..], &b"a"[..]), (b"size", b"42")]));
-        for broken in [&b"9 path=a\n"[..], b"99 path=a\n", b"x path=a\n", b"8 path\n\n", b"0 a=b\n", b"10path=ab\n", b"-1 a=b\n"] {
+        for broken in
+            [&b"9 path=a\n"[..], b"99 path=a\n", b"x path=a\n", b"8 path\n\n", b"0 a=b\n", b"10path=ab\n", b"-1 a=b\n"]
+        {
             assert_eq!(records_of(broken), None, "{:?}", broken.escape_ascii().to_string());
         }
     }

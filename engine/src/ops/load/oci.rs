@@ -21,9 +21,12 @@ const DEPTH_MAX: usize = 4;
 /// How many manifests are looked at.
 const MANIFESTS_MAX: usize = 1000;
 
-const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const CONFIGS: [&str; 2] = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFESTS: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 const LAYERS: [&str; 10] = [
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -106,7 +109,9 @@ fn manifests(members: &Members, descriptor: &Descriptor, depth: usize, found: &m
     }
     let bytes = members.blob_document(&descriptor.digest, descriptor.size)?;
     let index: Index = document(&bytes, descriptor.digest.as_str(), &[descriptor.media_type.as_str()])?;
-    let suits = |inner: &&Descriptor| inner.platform.as_ref().is_none_or(|platform| suits_this_machine(&platform.os, &platform.architecture));
+    let suits = |inner: &&Descriptor| {
+        inner.platform.as_ref().is_none_or(|platform| suits_this_machine(&platform.os, &platform.architecture))
+    };
     // An archive holds what one machine pulled: other platforms are listed and not there.
     let present = |inner: &&Descriptor| members.contains(&super::members::blob_name(&inner.digest));
     for inner in index.manifests.iter().filter(suits).filter(present) {
@@ -129,7 +134,11 @@ fn image(members: &Members, descriptor: &Descriptor, references: Vec<Reference>)
     let config = config_of(&config_bytes)?;
     if manifest.layers.len() != config.rootfs.diff_ids.len() {
         let announced = config.rootfs.diff_ids.len();
-        return Err(corrupt(format!("manifest `{}` lists {} layers for an image of {announced}", descriptor.digest, manifest.layers.len())));
+        return Err(corrupt(format!(
+            "manifest `{}` lists {} layers for an image of {announced}",
+            descriptor.digest,
+            manifest.layers.len()
+        )));
     }
     let layers = manifest
         .layers
@@ -154,7 +163,9 @@ fn document<T: for<'de> Deserialize<'de>>(bytes: &[u8], name: &str, media_types:
     match value.get("mediaType") {
         None => {}
         Some(Value::String(found)) if media_types.contains(&found.as_str()) => {}
-        Some(found) => return Err(corrupt(format!("`{name}` calls itself {found}, which is not what it was announced as"))),
+        Some(found) => {
+            return Err(corrupt(format!("`{name}` calls itself {found}, which is not what it was announced as")));
+        }
     }
     if value.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
         return Err(refused(format!("`{name}` does not have schema version 2")));
@@ -174,5 +185,8 @@ fn names(descriptor: &Descriptor) -> Result<Vec<Reference>> {
 
 fn unknown(what: &str, descriptor: &Descriptor) -> crate::Error {
     let shown: String = descriptor.media_type.chars().take(200).flat_map(char::escape_debug).collect();
-    crate::Error::refused(Kind::Unsupported, format!("{what} `{}` has the media type `{shown}`, which is not an image's", descriptor.digest))
+    crate::Error::refused(
+        Kind::Unsupported,
+        format!("{what} `{}` has the media type `{shown}`, which is not an image's", descriptor.digest),
+    )
 }
