@@ -121,7 +121,7 @@ fn content(from: &OwnedFd, to: &OwnedFd, stat: &Stat, ways: &mut Ways) -> Result
     if stored < size && sparse(from, to, size, ways)? {
         return Ok(size);
     }
-    range(from, to, 0, u64::MAX, ways)
+    range(from, to, 0, size, ways)
 }
 
 /// Copies only the parts of a file that hold data; false when the file system cannot tell.
@@ -143,7 +143,7 @@ fn sparse(from: &OwnedFd, to: &OwnedFd, size: u64, ways: &mut Ways) -> Result<bo
     Ok(true)
 }
 
-/// Copies `length` bytes from `start`, or up to the end; returns how many there were.
+/// Copies `length` bytes from `start`, or fewer when the file shrinks; returns how many there were.
 fn range(from: &OwnedFd, to: &OwnedFd, start: u64, length: u64, ways: &mut Ways) -> Result<u64, Errno> {
     let mut done = 0;
     while ways.range && done < length {

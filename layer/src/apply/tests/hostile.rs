@@ -209,6 +209,29 @@ fn privileged_the_last_of_several_entries_wins() {
 }
 
 #[test]
+fn privileged_a_link_that_is_replaced_leads_to_its_new_target() {
+    if skipped_unless_root() {
+        return;
+    }
+    let root = Root::new();
+    let tar = Tar::new()
+        .dir("d")
+        .dir("e")
+        .symlink("l", "d")
+        .file("l/a", "")
+        .symlink("l", "e")
+        .file("l/b", "")
+        .symlink("f", "d/sub")
+        .dir("d/sub")
+        .file("f/c", "")
+        .file("d/sub", "no directory any more")
+        .dir("d/sub")
+        .file("f/g", "");
+    root.apply(&tar, Whiteouts::Direct).unwrap();
+    assert_eq!(root.list(), "d/ d/a d/sub/ d/sub/g e/ e/b f l");
+}
+
+#[test]
 fn privileged_attributes_that_are_none_are_refused_or_left_out() {
     if skipped_unless_root() {
         return;

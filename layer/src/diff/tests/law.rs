@@ -31,7 +31,7 @@ enum What {
     Dir,
     Symlink(&'static str),
     HardLink(&'static str),
-    Device,
+    Device(u32),
     Fifo,
 }
 
@@ -44,7 +44,7 @@ fn node() -> impl Strategy<Value = Node> {
         4 => Just(What::Dir),
         1 => prop::sample::select(vec!["a", "/b/x", "nowhere"]).prop_map(What::Symlink),
         2 => prop::sample::select(PATHS.to_vec()).prop_map(What::HardLink),
-        1 => Just(What::Device),
+        1 => (3u32..5).prop_map(What::Device),
         1 => Just(What::Fifo),
     ];
     let xattr = prop::option::weighted(
@@ -93,7 +93,9 @@ fn make(root: &Root, node: &Node) -> Result<(), Errno> {
         What::Dir => rustix::fs::mkdirat(dir, path, mode)?,
         What::Symlink(target) => rustix::fs::symlinkat(target, dir, path)?,
         What::HardLink(target) => return rustix::fs::linkat(dir, target, dir, path, AtFlags::empty()),
-        What::Device => rustix::fs::mknodat(dir, path, FileType::CharacterDevice, mode, rustix::fs::makedev(1, 3))?,
+        What::Device(minor) => {
+            rustix::fs::mknodat(dir, path, FileType::CharacterDevice, mode, rustix::fs::makedev(1, minor))?
+        }
         What::Fifo => rustix::fs::mknodat(dir, path, FileType::Fifo, mode, 0)?,
     }
     let (uid, gid) = (Some(Uid::from_raw(node.owner.0)), Some(Gid::from_raw(node.owner.1)));
