@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mica_layer::beneath::{self, NewDir};
 use mica_layer::{CopyOptions, Digest, Hasher, copy_into};
@@ -67,12 +68,14 @@ pub(super) fn prepare(
     Ok(Prepared { items, content: hasher.finish(), owner })
 }
 
-/// Copies what was prepared below `target`. Inline files come last.
+/// Copies what was prepared below `target`. Inline files come last. Once `stopped`, nothing more is copied: the target
+/// is being thrown away.
 pub(super) fn copy(
     root: Option<BorrowedFd<'_>>,
     target: BorrowedFd<'_>,
     work: &CopyWork,
     prepared: &Prepared,
+    stopped: &AtomicBool,
 ) -> Result<(), Fault> {
     let destination = Path::new(&work.destination);
     let (uid, gid) = prepared.owner.unwrap_or((0, 0));
@@ -103,13 +106,10 @@ pub(super) fn copy(
         if path.as_os_str().is_empty() {
             make(&to)?;
         }
-        let excluded = |path: &Path| item.kept.as_ref().is_some_and(|kept| !kept.contains(path));
-        let options = CopyOptions {
-            owner: prepared.owner,
-            mode: work.mode,
-            follow: true,
-            exclude: item.kept.is_some().then_some(&excluded as _),
+        let excluded = |path: &Path| {
+            stopped.load(Ordering::Relaxed) || item.kept.as_ref().is_some_and(|kept| !kept.contains(path))
         };
+        let options = CopyOptions { owner: prepared.owner, mode: work.mode, follow: true, exclude: Some(&excluded) };
         let from = if path.as_os_str().is_empty() { Path::new(".") } else { path.as_path() };
         copy_into(root, from, target, &to, &options).map_err(files("copy", path))?;
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mica_engine::build::{BuildProgress, CachedStep, RunOutput, RunStep, Stack, Stream};
 use mica_layer::Digest;
@@ -110,7 +110,10 @@ impl Execution<'_> {
         let workspace = self.host.begin(&parent).await?;
         let root = workspace.root()?;
         let work = work.clone();
-        blocking(move || copy::copy(files.root(), root.as_fd(), &work, &prepared)).await?;
+        let stop = Stop::default();
+        let stopped = stop.0.clone();
+        blocking(move || copy::copy(files.root(), root.as_fd(), &work, &prepared, &stopped)).await?;
+        drop(stop);
         let stack = workspace.commit().await?;
         self.record(&keys, stack).await
     }
@@ -155,6 +158,16 @@ impl Files {
             Self::Context(context) => context.as_ref().map(|context| &context.ignore),
             Self::Stack(_) => None,
         }
+    }
+}
+
+/// Says when its owner is gone: a thread cannot be dropped like the future that waits for it.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

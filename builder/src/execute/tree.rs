@@ -59,17 +59,16 @@ pub(super) fn read(
     overrides: Overrides,
     hasher: &mut Hasher,
 ) -> Result<Option<HashSet<PathBuf>>, Fault> {
-    let top_flags = OFlags::PATH;
-    let top = beneath::open(root, &found.path, top_flags, Mode::empty()).map_err(files("open", &found.path))?;
+    let top = beneath::open(root, &found.path, OFlags::PATH, Mode::empty()).map_err(files("open", &found.path))?;
     let mut entries: BTreeMap<PathBuf, Stat> = BTreeMap::new();
     if found.kind == FileType::Directory {
-        let listed = list(top.as_fd(), found, filter)?;
-        entries = listed;
+        entries = list(top.as_fd(), found, filter)?;
     }
     // The root of a context has the mode of whatever directory it happens to be, which nobody meant to copy.
     if !found.path.as_os_str().is_empty() {
         entries.insert(PathBuf::new(), rustix::fs::fstat(&top).map_err(io("read", &found.path))?);
     }
+    field(hasher, entries.len().to_string().as_bytes());
     for (path, stat) in &entries {
         field(hasher, path.as_os_str().as_bytes());
         // The top is opened through the root, so that a link at its end is followed as the copy follows it.
