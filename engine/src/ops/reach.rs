@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use crate::ops::ps::ContainerSummary;
 use crate::storage::{Chain, mount};
-use crate::store::locks::{Lock, LockName};
+use crate::store::containers::Claim;
 use crate::{Engine, Error, Result};
 
 /// What a verb means to do with a root.
@@ -26,8 +26,9 @@ pub(crate) enum Access {
 pub(crate) struct Root {
     pub(crate) fd: OwnedFd,
     _chain: Option<Chain>,
-    // One mount of a writable tree at a time: two overlay mounts of one upper directory are undefined behaviour.
-    _lock: Option<Lock>,
+    // One mount of a writable tree at a time (two overlay mounts of one upper directory are undefined behaviour): whoever
+    // starts or removes the container waits.
+    _claim: Option<Claim>,
 }
 
 impl Engine {
@@ -38,12 +39,12 @@ impl Engine {
             let path = PathBuf::from(format!("/proc/{pid}/root"));
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = open(&path, flags, Mode::empty()).map_err(|errno| Error::io("open", path)(errno.into()))?;
-            return Ok(Root { fd, _chain: None, _lock: None });
+            return Ok(Root { fd, _chain: None, _claim: None });
         }
-        let lock = self.store().lock_exclusive(&LockName::Stage(record.driver.clone(), record.id.clone()))?;
+        let claim = self.store().claim(&record.id)?;
         let chain = self.chain_on(&self.driver(&record.driver)?, &record.diff_ids)?;
         let flags = if access == Access::Read { MountFlags::READONLY } else { MountFlags::empty() };
         let fd = mount(&chain.driver, &chain.keys, Some(&record.id), flags)?;
-        Ok(Root { fd, _chain: Some(chain), _lock: Some(lock) })
+        Ok(Root { fd, _chain: Some(chain), _claim: Some(claim) })
     }
 }
