@@ -15,6 +15,6 @@ pub struct Context {
 impl Context {
     /// Opens the engine. Commands that need no store never call it, and then no store is made.
     pub fn engine(&self) -> anyhow::Result<Engine> {
-        Ok(Engine::open(wire::options(&self.settings)?)?)
+        Ok(Engine::open(wire::options(&self.settings))?)
     }
 }

@@ -12,7 +12,6 @@ use crate::context::Context;
 pub(super) async fn run(context: &Context, args: &Cp) -> anyhow::Result<()> {
     let owner = Some((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
     let options = CopyOptions { follow: args.follow_link, archive: args.archive, owner };
-    let engine = context.engine()?;
     match (Side::of(&args.source), Side::of(&args.target)) {
         (Side::Container(..), Side::Container(..)) => anyhow::bail!("copying between containers is not supported"),
         (Side::Container(container, path), Side::Stream) => {
@@ -20,16 +19,16 @@ pub(super) async fn run(context: &Context, args: &Cp) -> anyhow::Result<()> {
                 anyhow::bail!("cowardly refusing to write an archive to a terminal: redirect standard output");
             }
             let out = super::export::sink(None)?;
-            Ok(engine.copy_out(container, Path::new(path), options, out).await?)
+            Ok(context.engine()?.copy_out(container, Path::new(path), options, out).await?)
         }
         (Side::Container(container, path), Side::Host(target)) => {
-            Ok(engine.copy_from(container, Path::new(path), keep_slash(target)?, options).await?)
+            Ok(context.engine()?.copy_from(container, Path::new(path), keep_slash(target)?, options).await?)
         }
         (Side::Stream, Side::Container(container, path)) => {
-            Ok(engine.copy_in(Box::new(std::io::stdin()), container, Path::new(path)).await?)
+            Ok(context.engine()?.copy_in(Box::new(std::io::stdin()), container, Path::new(path)).await?)
         }
         (Side::Host(source), Side::Container(container, path)) => {
-            Ok(engine.copy_to(keep_slash(source)?, container, Path::new(path), options).await?)
+            Ok(context.engine()?.copy_to(keep_slash(source)?, container, Path::new(path), options).await?)
         }
         _ => anyhow::bail!("must specify at least one container source"),
     }

@@ -1,0 +1,49 @@
+//! After everything is removed there is nothing left: no mount, no process, no bytes.
+
+use std::path::Path;
+
+use crate::support::{Store, until};
+
+#[test]
+fn privileged_nothing_is_left_behind() {
+    let Some(store) = Store::with_base() else { return };
+    let before = bytes(&store.path("root"));
+    for round in 0..3 {
+        let name = format!("c{round}");
+        store.background(&["--name", &name, "-v", "/data", "base", "sh", "-c", "echo x > /big; sleep 600"]);
+        store.mica(&["exec", &name, "true"]).ok();
+        store.mica(&["stop", "-t", "0", &name]).ok();
+        store.mica(&["rm", "-v", &name]).ok();
+    }
+    assert_eq!(store.mica(&["run", "--rm", "base", "true"]).code, 0);
+    let folder = store.path("");
+    let folder = folder.to_str().expect("valid UTF-8").trim_end_matches('/');
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(folder), "a mount is left on the host");
+    until("the monitors to go", || !monitors(folder));
+    assert_eq!(entries(&store.path("run/containers")), 0, "running state is left");
+    until("the store to be as it was", || bytes(&store.path("root")) <= before + 65_536);
+    assert!(store.mica(&["system", "check"]).ok().ends_with("the store is clean"));
+}
+
+fn monitors(folder: &str) -> bool {
+    let Ok(processes) = fs_err::read_dir("/proc") else { return false };
+    processes.flatten().any(|process| {
+        let line = fs_err::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains("mica-monitor") && line.contains(folder)
+    })
+}
+
+fn entries(folder: &Path) -> usize {
+    fs_err::read_dir(folder).map_or(0, Iterator::count)
+}
+
+fn bytes(path: &Path) -> u64 {
+    let Ok(metadata) = fs_err::symlink_metadata(path) else { return 0 };
+    let own = metadata.len();
+    match fs_err::read_dir(path) {
+        Ok(below) if metadata.is_dir() => own + below.flatten().map(|entry| bytes(&entry.path())).sum::<u64>(),
+        _ => own,
+    }
+}

@@ -1,0 +1,143 @@
+//! Real terminals: a pseudo-terminal in front of the program, as a person has one.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+use crate::support::Store;
+
+/// A terminal with a program on it.
+struct Screen {
+    child: Child,
+    keyboard: File,
+    slave: OwnedFd,
+    pieces: Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Screen {
+    fn start(command: &Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&master).expect("granted");
+        unlockpt(&master).expect("unlocked");
+        tcsetwinsize(&master, size(24, 80)).expect("a size");
+        let name = ptsname(&master, Vec::new()).expect("a name");
+        let name = name.to_str().expect("valid UTF-8");
+        let slave: OwnedFd = File::options().read(true).write(true).open(name).expect("the other side").into();
+        let open = || Stdio::from(slave.try_clone().expect("a copy"));
+        // `setsid --ctty` makes it the controlling terminal, without which no size change is ever told.
+        let mut leader = Command::new("setsid");
+        leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        leader.env("MICA_CONFIG", "/dev/null").env("TERM", "xterm");
+        let child = leader.stdin(open()).stdout(open()).stderr(open()).spawn().expect("it starts");
+        let keyboard = File::from(master);
+        let mut screen = keyboard.try_clone().expect("a copy");
+        let (sender, pieces) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = screen.read(&mut buffer) {
+                if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, keyboard, slave, pieces, seen: String::new() }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("typed");
+    }
+
+    /// Waits until the screen shows a text, and forgets what stood before it.
+    fn shows(&mut self, text: &str) {
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            match self.pieces.recv_timeout(Duration::from_secs(60)) {
+                Ok(piece) => self.seen.push_str(&String::from_utf8_lossy(&piece)),
+                Err(_) => panic!("the screen never showed {text:?}, only {:?}", self.seen),
+            }
+        }
+    }
+
+    fn is_raw(&self) -> bool {
+        !tcgetattr(&self.slave).expect("attributes").local_modes.contains(rustix::termios::LocalModes::ICANON)
+    }
+
+    fn ends(mut self) -> Option<i32> {
+        let code = self.child.wait().expect("an end").code();
+        assert!(!self.is_raw(), "the terminal is as it was");
+        code
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+#[test]
+fn privileged_a_shell_on_a_terminal() {
+    let Some(store) = Store::with_base() else { return };
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--rm", "base", "sh"]));
+    screen.types("stty size; echo ready-$((1+1))\r");
+    screen.shows("24 80");
+    screen.shows("ready-2");
+    assert!(screen.is_raw());
+    tcsetwinsize(&screen.slave, size(33, 101)).expect("a new size");
+    screen.types("while test \"$(stty size)\" != '33 101'; do sleep 0.02; done; echo now-$((30+3))\r");
+    screen.shows("now-33");
+    // The interrupt key is the container's business, not this program's.
+    screen.types("sleep 600\r");
+    screen.types("\x03");
+    screen.types("exit 6\r");
+    assert_eq!(screen.ends(), Some(6));
+    assert_eq!(store.mica(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn privileged_detach_attach_and_exec() {
+    let Some(store) = Store::with_base() else { return };
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--name", "c", "base", "sh"]));
+    screen.types("echo first-$((1+1))\r");
+    screen.shows("first-2");
+    screen.types("\x10\x11");
+    screen.shows("read escape sequence");
+    assert_eq!(screen.ends(), Some(0));
+    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "c");
+
+    let mut screen = Screen::start(&store.command(&["exec", "-it", "--detach-keys", "ctrl-x", "c", "sh"]));
+    screen.types("echo second-$((1+1))\r");
+    screen.shows("second-2");
+    screen.types("exit 8\r");
+    assert_eq!(screen.ends(), Some(8));
+
+    let mut screen = Screen::start(&store.command(&["attach", "c"]));
+    screen.types("echo third-$((1+1))\r");
+    screen.shows("third-2");
+    screen.types("exit 9\r");
+    assert_eq!(screen.ends(), Some(9));
+    assert_eq!(store.mica(&["wait", "c"]).ok(), "9");
+}
+
+#[test]
+fn privileged_a_terminal_is_restored_when_a_signal_ends_the_client() {
+    let Some(store) = Store::with_base() else { return };
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--sig-proxy=false", "--name", "c", "base", "sh"]));
+    screen.types("echo up-$((1+1))\r");
+    screen.shows("up-2");
+    // `setsid` does not pass signals on, so the client is found as its child.
+    let children = fs_err::read_to_string(format!("/proc/{0}/task/{0}/children", screen.child.id())).expect("children");
+    let client: i32 = children.split_whitespace().next().expect("a child").parse().expect("a number");
+    let client = rustix::process::Pid::from_raw(client).expect("a process");
+    rustix::process::kill_process(client, rustix::process::Signal::TERM).expect("sent");
+    assert_eq!(screen.ends(), Some(143));
+    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "c");
+}
