@@ -41,6 +41,8 @@ pub struct StartOrder {
     pub die_with_client: bool,
     /// An external OCI runtime.
     pub oci_runtime: Option<String>,
+    /// Where compiled seccomp filters are kept.
+    pub cache: Option<PathBuf>,
 }
 
 /// [`mica_engine::runtime::ExecRequest`] as it travels.
@@ -65,4 +67,6 @@ pub struct RuntimeRecord {
     pub bundle: PathBuf,
     /// The external OCI runtime that created the container, if one did.
     pub oci_runtime: Option<String>,
+    /// Where compiled seccomp filters are kept.
+    pub cache: Option<PathBuf>,
 }

@@ -10,14 +10,17 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use libcontainer::capabilities::drop_privileges;
+use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use mica_engine::Kind;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxCapabilities, Process, Spec};
 use rustix::fs::{Access, FileType};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::failure::{Failure, OrFail};
+use crate::filter::Filter;
 use crate::hygiene::reset_signals;
 
 /// What a process looks for its program in when its environment has no `PATH`.
@@ -69,30 +72,50 @@ impl Verdict {
     }
 }
 
+/// What the program's process gives up last, in its own hands instead of libcontainer's.
+#[derive(Debug, Clone)]
+pub struct Confinement {
+    pub filter: Option<Filter>,
+    pub capabilities: Option<LinuxCapabilities>,
+    pub no_new_privileges: bool,
+}
+
 /// libcontainer's hook around the program.
 #[derive(Debug, Clone)]
 pub struct Program {
     report: Report,
+    confinement: Confinement,
     home: OnceCell<String>,
+}
+
+impl Confinement {
+    /// Loading a filter takes CAP_SYS_ADMIN unless privileges are already given up for good; then it comes last, so that
+    /// it need not allow the calls that give them up.
+    fn apply(&self) -> Result<(), Failure> {
+        let load = || self.filter.as_ref().map_or(Ok(()), Filter::load);
+        if !self.no_new_privileges {
+            load()?;
+        }
+        if let Some(capabilities) = &self.capabilities {
+            drop_privileges(capabilities, &*create_syscall()).or_fail(|| "cannot drop capabilities".into())?;
+        }
+        if self.no_new_privileges { load() } else { Ok(()) }
+    }
 }
 
 impl Program {
     /// A program whose failure is reported.
-    pub fn new(report: Report) -> Self {
-        Self { report, home: OnceCell::new() }
+    pub fn new(report: Report, confinement: Confinement) -> Self {
+        Self { report, confinement, home: OnceCell::new() }
     }
 }
 
 impl Executor for Program {
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        // From here to the start signal the process waits for its monitor, and must not wait for a dead one.
+    /// From here to the start signal the process waits for its monitor, and must not wait for a dead one. The program is
+    /// looked up later, with the rights it will have.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))?;
-        let process = spec.process().as_ref().ok_or(ExecutorValidationError::CantHandle("mica"))?;
-        resolve(process).map(|_| ()).map_err(|failure| {
-            self.report.tell(&failure);
-            ExecutorValidationError::ArgValidationError(failure.message)
-        })
+            .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))
     }
 
     /// The environment goes to the program through execve, in its own order and with entries this process could not hold.
@@ -105,7 +128,8 @@ impl Executor for Program {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let Err(failure) = replace(process, self.home.get().map(String::as_str));
+        let home = self.home.get().map(String::as_str);
+        let Err(failure) = self.confinement.apply().and_then(|()| replace(process, home));
         self.report.tell(&failure);
         Err(ExecutorError::Other(failure.message))
     }

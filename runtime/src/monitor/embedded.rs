@@ -1,14 +1,20 @@
-//! The embedded OCI runtime: libcontainer.
+//! The embedded OCI runtime: libcontainer, which builds the container up to its last step.
+//!
+//! The seccomp filter and the capabilities are the last step and are taken out of the bundle it sees. libcontainer 0.7
+//! confuses the mask and the value of a masked comparison, so that Docker's profile would forbid every `clone`; it refuses
+//! `noNewPrivileges: false` together with a filter; and it compiles the filter anew for every container.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use mica_engine::Kind;
+use oci_spec::runtime::Spec;
 
-use crate::command::{Program, Verdict, report};
+use crate::command::{Confinement, Program, Report, Verdict, report};
 use crate::failure::{Failure, OrFail};
+use crate::filter::Filter;
 use crate::oci::{Bundle, OciRuntime, Stdio};
 
 /// One container of libcontainer.
@@ -26,9 +32,11 @@ impl<'a> Embedded<'a> {
         Self { bundle, state: bundle.run_dir.join("libcontainer"), container: None, verdict: None }
     }
 
-    fn build(&self, stdio: Stdio<'_>, program: Program) -> Result<Container, Failure> {
+    fn build(&self, stdio: Stdio<'_>, report: Report) -> Result<Container, Failure> {
         let context = || format!("cannot create container `{}`", self.bundle.id);
-        fs_err::create_dir_all(&self.state).or_fail(context)?;
+        let bundle = self.state.join("bundle");
+        fs_err::create_dir_all(&bundle).or_fail(context)?;
+        let program = Program::new(report, self.take_confinement(&bundle)?);
         let builder = ContainerBuilder::new(self.bundle.id.to_owned(), SyscallType::default())
             .with_executor(program)
             .with_root_path(&self.state)
@@ -39,7 +47,29 @@ impl<'a> Embedded<'a> {
             }
             Stdio::Console(socket) => builder.with_console_socket(Some(socket)),
         };
-        builder.as_init(self.bundle.path).with_systemd(false).with_detach(true).build().or_fail(context)
+        builder.as_init(bundle).with_systemd(false).with_detach(true).build().or_fail(context)
+    }
+
+    /// Writes the bundle without what this monitor does itself, which is returned.
+    fn take_confinement(&self, bundle: &Path) -> Result<Confinement, Failure> {
+        let source = self.bundle.path.join("config.json");
+        let context = || format!("cannot use `{}`", source.display());
+        let mut spec = Spec::load(&source).or_fail(context)?;
+        spec.canonicalize_rootfs(self.bundle.path).or_fail(context)?;
+        let mut confinement = Confinement { filter: None, capabilities: None, no_new_privileges: false };
+        if let Some(linux) = spec.linux_mut() {
+            let profile = linux.seccomp().as_ref();
+            confinement.filter =
+                profile.map(|profile| Filter::prepare(profile, self.bundle.cache)).transpose()?;
+            linux.set_seccomp(None);
+        }
+        if let Some(process) = spec.process_mut() {
+            confinement.capabilities = process.capabilities().clone();
+            confinement.no_new_privileges = process.no_new_privileges().unwrap_or(false);
+            process.set_capabilities(None);
+        }
+        spec.save(bundle.join("config.json")).or_fail(context)?;
+        Ok(confinement)
     }
 }
 
@@ -47,7 +77,7 @@ impl OciRuntime for Embedded<'_> {
     fn create(&mut self, stdio: Stdio<'_>) -> Result<i32, Failure> {
         let (report, verdict) = report()?;
         let score = fs_err::read_to_string("/proc/self/oom_score_adj").ok();
-        let built = self.build(stdio, Program::new(report));
+        let built = self.build(stdio, report);
         if let Some(score) = score {
             // libcontainer sets the container's score on the whole process that calls it. Without CAP_SYS_RESOURCE the
             // way back is barred, and the monitor then shares its container's fate.

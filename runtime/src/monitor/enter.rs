@@ -9,16 +9,15 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
+use libcontainer::capabilities;
 use libcontainer::syscall::syscall::create_syscall;
-use libcontainer::{capabilities, seccomp};
 use mica_engine::Kind;
 use mica_engine::runtime::RunState;
-use mica_runtime::request::ExecOrder;
+use mica_runtime::request::{ExecOrder, RuntimeRecord};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{ForkResult, fork};
-use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{Gid, Mode, OFlags, Uid, major};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags};
@@ -27,6 +26,7 @@ use crate::cgroup::Cgroups;
 use crate::command::{Report, replace, report};
 use crate::console;
 use crate::failure::{Failure, OrFail};
+use crate::filter::Filter;
 use crate::stdio::{self, Ours, Theirs};
 
 /// Everything the new process needs, gathered while the host is still in sight.
@@ -35,7 +35,7 @@ struct Entry<'a> {
     target: OwnedFd,
     namespaces: CloneFlags,
     cgroups: Cgroups,
-    filter: Option<LinuxSeccomp>,
+    filter: Option<Filter>,
     /// Where 0, 1 and 2 come from: pipes, or a terminal whose master is sent here.
     stdio: Result<Theirs, UnixStream>,
     terminal_size: Option<(u16, u16)>,
@@ -43,7 +43,7 @@ struct Entry<'a> {
 }
 
 /// Runs the order's process in the container. Returns when its program runs.
-pub fn enter(order: &ExecOrder, state: &RunState, bundle: &Path) -> Result<(i32, Ours), Failure> {
+pub fn enter(order: &ExecOrder, state: &RunState, runtime: &RuntimeRecord) -> Result<(i32, Ours), Failure> {
     let context = || format!("cannot enter container `{}`", order.id);
     let gone = || Failure::new(Kind::Conflict, format!("container `{}` is not running", order.id));
     let target = Pid::from_raw(state.pid)
@@ -53,8 +53,9 @@ pub fn enter(order: &ExecOrder, state: &RunState, bundle: &Path) -> Result<(i32,
     if mica_runtime::start_time(state.pid) != Some(state.pid_start) {
         return Err(gone());
     }
-    let spec = Spec::load(bundle.join("config.json")).or_fail(context)?;
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
+    let spec = Spec::load(runtime.bundle.join("config.json")).or_fail(context)?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = profile.map(|profile| Filter::prepare(profile, runtime.cache.as_deref())).transpose()?;
     let owner = order.spec.user().uid();
     let terminal = order.spec.terminal().unwrap_or(false);
     let (report, verdict) = report()?;
@@ -185,7 +186,7 @@ fn open_terminal(socket: &UnixStream, size: Option<(u16, u16)>) -> std::io::Resu
 }
 
 /// Everything that makes the process no more than the container's own.
-fn restrict(process: &Process, filter: Option<&LinuxSeccomp>) -> Result<(), Failure> {
+fn restrict(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
     let syscall = create_syscall();
     let privileges = process.no_new_privileges().unwrap_or(false);
     for limit in process.rlimits().iter().flatten() {
@@ -201,12 +202,7 @@ fn restrict(process: &Process, filter: Option<&LinuxSeccomp>) -> Result<(), Fail
         fs_err::write("/proc/self/oom_score_adj", score.to_string())
             .or_fail(|| "cannot set the out-of-memory score".into())?;
     }
-    let load = || match filter {
-        Some(filter) => {
-            seccomp::initialize_seccomp(filter).map(drop).or_fail(|| "cannot apply the seccomp profile".into())
-        }
-        None => Ok(()),
-    };
+    let load = || filter.map_or(Ok(()), Filter::load);
     if privileges {
         rustix::thread::set_no_new_privs(true).or_fail(|| "cannot set no-new-privileges".into())?;
     }

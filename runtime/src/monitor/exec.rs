@@ -45,7 +45,7 @@ fn launch(order: &ExecOrder) -> Result<(i32, Ours, SignalFd), Failure> {
     let runtime: RuntimeRecord = record::read(&order.run_dir.join("runtime.json")).map_err(not_running)?;
     let signals = block_signals().or_fail(|| "cannot watch for signals".into())?;
     let (pid, streams) = match &runtime.oci_runtime {
-        None => enter::enter(order, &state, &runtime.bundle)?,
+        None => enter::enter(order, &state, &runtime)?,
         Some(program) => external(order, &runtime, program)?,
     };
     Ok((pid, streams, signals))
@@ -53,7 +53,7 @@ fn launch(order: &ExecOrder) -> Result<(i32, Ours, SignalFd), Failure> {
 
 fn external(order: &ExecOrder, runtime: &RuntimeRecord, program: &str) -> Result<(i32, Ours), Failure> {
     let context = || format!("cannot run a command in container `{}`", order.id);
-    let bundle = Bundle { id: &order.id, path: &runtime.bundle, run_dir: &order.run_dir };
+    let bundle = Bundle { id: &order.id, path: &runtime.bundle, run_dir: &order.run_dir, cache: None };
     let container = External::new(bundle, program);
     let name = format!("exec-{}", std::process::id());
     let file = order.run_dir.join(format!("{name}.json"));

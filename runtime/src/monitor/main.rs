@@ -12,6 +12,7 @@ mod enter;
 mod exec;
 mod external;
 mod failure;
+mod filter;
 mod hygiene;
 mod log;
 mod mounts;

@@ -14,6 +14,8 @@ pub struct Bundle<'a> {
     pub id: &'a str,
     pub path: &'a Path,
     pub run_dir: &'a Path,
+    /// Where compiled seccomp filters are kept.
+    pub cache: Option<&'a Path>,
 }
 
 /// How the process's 0, 1 and 2 are made.

@@ -48,7 +48,8 @@ pub fn run(order: StartOrder, root: Option<OwnedFd>, mut socket: UnixStream) -> 
         Ok(prepared) => prepared,
         Err(failure) => return refused(failure, &socket),
     };
-    let bundle = Bundle { id: &order.id, path: &order.bundle, run_dir: &order.run_dir };
+    let cache = order.cache.as_deref();
+    let bundle = Bundle { id: &order.id, path: &order.bundle, run_dir: &order.run_dir, cache };
     let mut runtime = oci::runtime(bundle, order.oci_runtime.as_deref());
     match launch(&order, runtime.as_mut()) {
         Ok(running) => watch(&order, running, runtime.as_mut(), outside, lock, socket),
@@ -93,7 +94,11 @@ fn launch(order: &StartOrder, runtime: &mut dyn OciRuntime) -> Result<Running, F
     listener.set_nonblocking(true).or_fail(context)?;
     record::write(
         &order.run_dir.join("runtime.json"),
-        &RuntimeRecord { bundle: order.bundle.clone(), oci_runtime: order.oci_runtime.clone() },
+        &RuntimeRecord {
+            bundle: order.bundle.clone(),
+            oci_runtime: order.oci_runtime.clone(),
+            cache: order.cache.clone(),
+        },
     )?;
     let signals = block_signals().or_fail(context)?;
     let (pid, streams) = if order.terminal {

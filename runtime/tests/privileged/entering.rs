@@ -71,6 +71,10 @@ fn privileged_exec_streams_user_terminal_and_refusals() {
                 tokio::task::yield_now().await;
             }
 
+            let filtered = fixture.exec(&["busybox", "mkdir", "/new"]);
+            let said = listen(fixture.runtime.exec(filtered).await.unwrap().as_mut()).await;
+            assert!(String::from_utf8_lossy(&said.stderr).contains("Protocol error"), "{said:?}");
+
             // What still runs ends with the container.
             let mut forever = fixture.runtime.exec(fixture.exec(&["sleep", "1000"])).await.unwrap();
             fixture.runtime.kill(&fixture.run_dir(), libc::SIGKILL).await.unwrap();

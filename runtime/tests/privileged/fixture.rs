@@ -79,7 +79,10 @@ impl Fixture {
         }
         let config = config(&directory.path().join("run/rootfs"), &id, args);
         let monitor = PathBuf::from(env!("CARGO_BIN_EXE_mica-monitor"));
-        let runtime = MonitorRuntime::new(monitor).with_default_runtime(external.clone());
+        fs_err::create_dir(directory.path().join("cache")).unwrap();
+        let runtime = MonitorRuntime::new(monitor)
+            .with_default_runtime(external.clone())
+            .with_cache(directory.path().join("cache"));
         Self { directory, runtime, id, config }
     }
 
@@ -255,7 +258,13 @@ fn config(rootfs: &Path, id: &str, args: &[&str]) -> Value {
             "seccomp": {
                 "defaultAction": "SCMP_ACT_ALLOW",
                 "architectures": ["SCMP_ARCH_X86_64"],
-                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71}]
+                "syscalls": [
+                    {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71},
+                    // CLONE_NEWUSER among the flags: the mask is `value`, what must remain is `valueTwo`.
+                    {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71, "args": [
+                        {"index": 0, "value": 0x1000_0000, "valueTwo": 0x1000_0000, "op": "SCMP_CMP_MASKED_EQ"}
+                    ]}
+                ]
             }
         }
     })

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use mica_engine::runtime::Runtime;
+use serde_json::json;
 
 use crate::fixture::{Fixture, block_on, expect, runtimes};
 
@@ -58,11 +59,26 @@ fn privileged_signals_start_with_their_defaults() {
 #[test]
 fn privileged_the_filter_answers() {
     for runtime in runtimes() {
-        let fixture = Fixture::new(&runtime, &["busybox", "mkdir", "/new"]);
-        let said = block_on(fixture.run());
-        let text = String::from_utf8(said.stderr).unwrap();
         // 71 is EPROTO, which the kernel itself never answers here.
-        assert!(text.contains("Protocol error"), "with {runtime:?}: {text}");
+        for (command, answer) in [
+            (&["busybox", "mkdir", "/new"][..], "Protocol error"),
+            (&["busybox", "unshare", "-U", "true"], "Protocol error"),
+            (&["busybox", "unshare", "-i", "true"], "Operation not permitted"),
+        ] {
+            // With and without no-new-privileges, stated either way; the second run finds the filter in the cache.
+            for privileges in [json!(null), json!(false), json!(true)] {
+                let mut fixture = Fixture::new(&runtime, command);
+                if !privileges.is_null() {
+                    fixture.config["process"]["noNewPrivileges"] = privileges;
+                }
+                for _ in 0..2 {
+                    let text = String::from_utf8(block_on(fixture.run()).stderr).unwrap();
+                    assert!(text.contains(answer), "{command:?} with {runtime:?}: {text}");
+                }
+                let cached = fs_err::read_dir(fixture.directory.path().join("cache")).unwrap().count();
+                assert_eq!(cached, usize::from(runtime.is_none()));
+            }
+        }
     }
 }
 
