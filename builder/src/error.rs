@@ -85,7 +85,7 @@ impl From<Error> for EngineError {
         let kind = match error.fault() {
             Fault::Invalid(_) | Fault::Exit { .. } => Kind::InvalidInput,
             Fault::Unsupported(_) => Kind::Unsupported,
-            Fault::Files { .. } => Kind::Internal,
+            Fault::Files { source, .. } => of_files(source.kind()),
             Fault::Host(host) => host.kind(),
         };
         let message = error.to_string();
@@ -114,6 +114,19 @@ impl Error {
         match self {
             Self::At { fault, .. } | Self::Request(fault) => fault,
         }
+    }
+}
+
+fn of_files(kind: mica_layer::ErrorKind) -> Kind {
+    use mica_layer::ErrorKind;
+    match kind {
+        ErrorKind::InvalidInput => Kind::InvalidInput,
+        ErrorKind::Corrupt => Kind::Corrupt,
+        ErrorKind::Unsupported => Kind::Unsupported,
+        ErrorKind::NotFound => Kind::NotFound,
+        ErrorKind::Denied => Kind::Denied,
+        ErrorKind::NoSpace => Kind::NoSpace,
+        _ => Kind::Internal,
     }
 }
 
