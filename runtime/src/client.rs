@@ -99,7 +99,7 @@ impl Runtime for MonitorRuntime {
             terminal_size: request.terminal_size,
             stdin: request.stdin && !request.detach,
         };
-        let mut session = self.open_session(Request::Exec(order), None).await?;
+        let mut session = self.open_session(Request::Exec(Box::new(order)), None).await?;
         if request.detach {
             session.finish();
         }
@@ -140,7 +140,8 @@ fn read_state(run_dir: &Path) -> Result<RunState, Error> {
 }
 
 fn wait_for_lock(path: &Path) -> Result<(), Error> {
-    let failed = |source: rustix::io::Errno| Error::Io { operation: "wait for", path: path.into(), source: source.into() };
+    let failed =
+        |source: rustix::io::Errno| Error::Io { operation: "wait for", path: path.into(), source: source.into() };
     let lock = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(lock) => lock,
         // Without a lock file no monitor has ever run here.

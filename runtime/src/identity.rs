@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn stat_lines() {
-        let line = |name: &str, state: &str| format!("7 ({name}) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 12345 99 1");
+        let line =
+            |name: &str, state: &str| format!("7 ({name}) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 12345 99 1");
         for (stat, want) in [
             (line("sh", "S"), Some(12345)),
             (line("a b) S 1 (c", "R"), Some(12345)),

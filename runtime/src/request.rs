@@ -11,7 +11,7 @@ pub enum Request {
     /// Start a container. The mount of its root file system travels with the frame.
     Start(StartOrder),
     /// Start a further process in a running container.
-    Exec(ExecOrder),
+    Exec(Box<ExecOrder>),
 }
 
 /// [`mica_engine::runtime::StartRequest`] without its file descriptor.

@@ -94,7 +94,8 @@ fn place_of(mount: &str, controllers: &str, path: &str) -> Option<PathBuf> {
     let same = match kind {
         "cgroup2" => controllers.is_empty(),
         "cgroup" => {
-            !controllers.is_empty() && controllers.split(',').all(|name| options.split(',').any(|option| option == name))
+            !controllers.is_empty()
+                && controllers.split(',').all(|name| options.split(',').any(|option| option == name))
         }
         _ => false,
     };

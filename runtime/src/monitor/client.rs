@@ -30,7 +30,15 @@ impl Client {
     /// A client on a connected socket.
     pub fn new(socket: UnixStream, first: bool) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, decoder: Decoder::default(), out: Vec::new(), sent: 0, gave_input: false, first, silent: false })
+        Ok(Self {
+            socket,
+            decoder: Decoder::default(),
+            out: Vec::new(),
+            sent: 0,
+            gave_input: false,
+            first,
+            silent: false,
+        })
     }
 
     /// Queues a frame.

@@ -94,9 +94,7 @@ pub fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut byte)];
-    rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
+    rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC))?;
     for part in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = part
             && let Some(descriptor) = descriptors.next()

@@ -59,8 +59,7 @@ impl<'a> Embedded<'a> {
         let mut confinement = Confinement { filter: None, capabilities: None, no_new_privileges: false };
         if let Some(linux) = spec.linux_mut() {
             let profile = linux.seccomp().as_ref();
-            confinement.filter =
-                profile.map(|profile| Filter::prepare(profile, self.bundle.cache)).transpose()?;
+            confinement.filter = profile.map(|profile| Filter::prepare(profile, self.bundle.cache)).transpose()?;
             linux.set_seccomp(None);
         }
         if let Some(process) = spec.process_mut() {
@@ -83,16 +82,11 @@ impl OciRuntime for Embedded<'_> {
             // way back is barred, and the monitor then shares its container's fate.
             fs_err::write("/proc/self/oom_score_adj", score).ok();
         }
-        match built {
-            Ok(container) => {
-                let pid = container.pid();
-                self.container = Some(container);
-                self.verdict = Some(verdict);
-                pid.map(|pid| pid.as_raw()).ok_or_else(|| Failure::new(Kind::Internal, "the container has no process"))
-            }
-            // What the program's own check said is clearer than what the library makes of it.
-            Err(failure) => Err(verdict.wait().unwrap_or(failure)),
-        }
+        let container = built?;
+        let pid = container.pid();
+        self.container = Some(container);
+        self.verdict = Some(verdict);
+        pid.map(|pid| pid.as_raw()).ok_or_else(|| Failure::new(Kind::Internal, "the container has no process"))
     }
 
     fn start(&mut self) -> Result<(), Failure> {

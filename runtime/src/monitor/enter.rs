@@ -143,8 +143,8 @@ fn become_program(entry: Entry<'_>) -> Result<Infallible, Failure> {
     match stdio {
         Ok(theirs) => install(&theirs.stdin, &theirs.stdout, &theirs.stderr)?,
         Err(socket) => {
-            let terminal = open_terminal(&socket, terminal_size)
-                .or_fail(|| "cannot make a terminal in the container".into())?;
+            let terminal =
+                open_terminal(&socket, terminal_size).or_fail(|| "cannot make a terminal in the container".into())?;
             install(&terminal, &terminal, &terminal)?;
         }
     }

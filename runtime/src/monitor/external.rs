@@ -62,10 +62,9 @@ impl<'a> External<'a> {
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(refusal(&self.program, status, &said)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(
-                Kind::Unsupported,
-                format!("the OCI runtime `{}` is not installed", self.program),
-            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Failure::new(Kind::Unsupported, format!("the OCI runtime `{}` is not installed", self.program)))
+            }
             Err(error) => Err(Failure::caused(format!("cannot run the OCI runtime `{}`", self.program), &error)),
         }
     }
@@ -105,8 +104,11 @@ fn read_pid(path: &Path) -> Result<i32, Failure> {
 /// line has no other way to say it.
 fn refusal(program: &str, status: ExitStatus, log: &str) -> Failure {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    let Some(said) = lines.filter(|line| line.level == "error").last().map(|line| line.msg) else {
-        return Failure::new(Kind::Internal, format!("the OCI runtime `{program}` failed ({status}) and logged no reason"));
+    let Some(said) = lines.filter(|line| line.level == "error").next_back().map(|line| line.msg) else {
+        return Failure::new(
+            Kind::Internal,
+            format!("the OCI runtime `{program}` failed ({status}) and logged no reason"),
+        );
     };
     let Some(at) = said.find("exec: \"") else {
         return Failure::new(Kind::Internal, format!("{program}: {said}"));

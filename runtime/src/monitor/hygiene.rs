@@ -2,7 +2,6 @@
 //! dispositions, capabilities that survive an exec, and the descriptors 0 to 2.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
@@ -24,7 +23,7 @@ pub fn prepare() -> io::Result<UnixStream> {
     // libcontainer sets groups only when the spec names some; a container must not keep its caller's (CVE-2022-36109).
     // Without the privilege for it the kernel refuses, and then the user namespace decides.
     rustix::thread::set_thread_groups(&[]).ok();
-    Ok(UnixStream::from(OwnedFd::from(socket)))
+    Ok(UnixStream::from(socket))
 }
 
 /// Unblocks every signal and gives every one its default, as the last thing before the user's program.

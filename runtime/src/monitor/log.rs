@@ -10,6 +10,8 @@ use mica_runtime::frame::Stream;
 /// The longest part of a line that one object holds; readers join parts until a newline comes.
 const PART: usize = 16 << 10;
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// An open log.
 #[derive(Debug)]
 pub struct Log {
@@ -131,7 +133,8 @@ fn timestamp() -> String {
 
 /// Where to cut so that a character of UTF-8 stays whole.
 fn character_boundary(bytes: &[u8]) -> usize {
-    let start = (bytes.len().saturating_sub(4)..bytes.len()).rev().find(|at| bytes.get(*at).is_some_and(|b| b & 0xc0 != 0x80));
+    let start =
+        (bytes.len().saturating_sub(4)..bytes.len()).rev().find(|at| bytes.get(*at).is_some_and(|b| b & 0xc0 != 0x80));
     match start.and_then(|at| Some((at, std::str::from_utf8(bytes.get(at..)?).err()?))) {
         // `error_len` is `None` exactly when the bytes are the beginning of a character.
         Some((at, error)) if error.error_len().is_none() && at > 0 => at,
@@ -165,7 +168,8 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
         };
         out.extend_from_slice(text.get(plain..at).unwrap_or_default());
         if escaped.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            let [high, low] = [byte >> 4, byte & 15].map(|digit| HEX[usize::from(digit)]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
         } else {
             out.extend_from_slice(escaped);
         }

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let Ok((request, root)) = receive::request(&socket) else { return ExitCode::from(2) };
     let done = match request {
         Request::Start(order) => start::run(order, root, socket),
-        Request::Exec(order) => exec::run(order, socket),
+        Request::Exec(order) => exec::run(*order, socket),
     };
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

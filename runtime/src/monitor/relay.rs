@@ -181,8 +181,7 @@ impl Relay {
             flags.set(PollFlags::OUT, client.unsent() > 0);
             sources.push((Source::Client(at), client.as_fd(), flags));
         }
-        let mut polled: Vec<_> =
-            sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let mut polled: Vec<_> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let grace = (self.exited.is_some() && !self.output_ended()).then_some(&DRAIN_GRACE);
         rustix::io::retry_on_intr(|| poll(&mut polled, grace))?;
         let flags: Vec<_> = polled.iter().map(PollFd::revents).collect();

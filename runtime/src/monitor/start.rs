@@ -38,7 +38,7 @@ struct Running {
 }
 
 /// Serves one request to its end.
-pub fn run(order: StartOrder, root: Option<OwnedFd>, mut socket: UnixStream) -> Result<(), Failure> {
+pub fn run(order: StartOrder, root: Option<OwnedFd>, socket: UnixStream) -> Result<(), Failure> {
     let refused = |failure: Failure, mut socket: &UnixStream| {
         let frame = Frame::Failed { kind: failure.kind, message: failure.message.clone() };
         socket.write_all(&frame.to_bytes()).ok();
@@ -56,7 +56,6 @@ pub fn run(order: StartOrder, root: Option<OwnedFd>, mut socket: UnixStream) -> 
         Err(failure) => {
             clean(&order, runtime.as_mut(), outside).ok();
             drop(lock);
-            socket.flush().ok();
             refused(failure, &socket)
         }
     }

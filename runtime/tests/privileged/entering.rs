@@ -18,7 +18,8 @@ fn privileged_exec_is_as_confined_as_the_container() {
         block_on(async {
             let mut session = fixture.start().await;
             let first = expect(session.as_mut(), "up\n").await;
-            let mut inside = fixture.runtime.exec(fixture.exec(&["sh", "-c", &format!("{SELF}; echo up; exit 6")])).await.unwrap();
+            let mut inside =
+                fixture.runtime.exec(fixture.exec(&["sh", "-c", &format!("{SELF}; echo up; exit 6")])).await.unwrap();
             let said = listen(inside.as_mut()).await;
             assert_eq!(String::from_utf8_lossy(&said.stdout), first, "with {runtime:?}");
             assert_eq!(said.code, Some(6));
@@ -48,8 +49,12 @@ fn privileged_exec_streams_user_terminal_and_refusals() {
             let said = listen(cat.as_mut()).await;
             assert_eq!((said.stdout, said.stderr, said.code), (b"through\0\xff".to_vec(), b"err\n".to_vec(), Some(0)));
 
-            let mut request = fixture.exec(&["sh", "-c", "id -u; id -g; stty size; echo $VAR; while read n v; do \
-                case $n in CapEff:) echo $v;; esac; done </proc/self/status; pwd"]);
+            let mut request = fixture.exec(&[
+                "sh",
+                "-c",
+                "id -u; id -g; stty size; echo $VAR; while read n v; do \
+                case $n in CapEff:) echo $v;; esac; done </proc/self/status; pwd",
+            ]);
             let mut process = serde_json::to_value(&request.spec).unwrap();
             process["terminal"] = json!(true);
             process["user"] = json!({"uid": 77, "gid": 78});

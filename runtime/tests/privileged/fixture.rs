@@ -74,7 +74,8 @@ impl Fixture {
             fs_err::create_dir_all(root.join(name)).unwrap();
         }
         fs_err::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "echo", "sleep", "stty", "true", "head", "dd", "id", "ls", "readlink", "kill", "wc"] {
+        for applet in ["sh", "cat", "echo", "sleep", "stty", "true", "head", "dd", "id", "ls", "readlink", "kill", "wc"]
+        {
             fs_err::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         let config = config(&directory.path().join("run/rootfs"), &id, args);
@@ -224,8 +225,19 @@ pub fn input(session: &mut dyn Session) -> Box<dyn SessionInput> {
 
 fn config(rootfs: &Path, id: &str, args: &[&str]) -> Value {
     let capabilities = json!([
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-        "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FSETID",
+        "CAP_FOWNER",
+        "CAP_MKNOD",
+        "CAP_NET_RAW",
+        "CAP_SETGID",
+        "CAP_SETUID",
+        "CAP_SETFCAP",
+        "CAP_SETPCAP",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SYS_CHROOT",
+        "CAP_KILL",
         "CAP_AUDIT_WRITE"
     ]);
     json!({

@@ -32,9 +32,13 @@ fn privileged_nothing_of_the_caller_gets_in() {
             assert!(text.lines().any(|seen| seen == line), "{line} with {runtime:?}: {text}");
         }
         assert!(text.contains("\nGroups: \n") || text.contains("\nGroups:\n"), "{text}");
-        let names: Vec<_> = text.lines().filter(|line| line.contains('=')).map(|line| line.split('=').next().unwrap()).collect();
+        let names: Vec<_> =
+            text.lines().filter(|line| line.contains('=')).map(|line| line.split('=').next().unwrap()).collect();
         for name in &names {
-            assert!(["PATH", "HOME", "A", "B", "SHLVL", "PWD", "OLDPWD", "_"].contains(name), "{name} in the environment");
+            assert!(
+                ["PATH", "HOME", "A", "B", "SHLVL", "PWD", "OLDPWD", "_"].contains(name),
+                "{name} in the environment"
+            );
         }
         let devices = "fd\nfull\nnull\nptmx\npts\nrandom\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n";
         assert!(text.contains(devices), "{text}");

@@ -74,7 +74,10 @@ fn privileged_a_bad_bundle_leaves_nothing() {
 #[test]
 fn privileged_signals_and_wait() {
     for runtime in runtimes() {
-        let fixture = Fixture::new(&runtime, &["sh", "-c", "trap 'echo got; exit 9' USR1; echo up; while :; do sleep 0.05; done"]);
+        let fixture = Fixture::new(
+            &runtime,
+            &["sh", "-c", "trap 'echo got; exit 9' USR1; echo up; while :; do sleep 0.05; done"],
+        );
         block_on(async {
             let mut session = fixture.start().await;
             expect(session.as_mut(), "up\n").await;
