@@ -148,9 +148,9 @@ impl Check<'_> {
         let mut file = match fs_err::File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some("is missing".to_owned())),
-            Err(error) => return Err(Error::io("open", path)(error.into())),
+            Err(error) => return Err(Error::io("open", path)(error)),
         };
-        let found = file.metadata().map_err(|error| Error::io("stat", &path)(error.into()))?.len();
+        let found = file.metadata().map_err(Error::io("stat", &path))?.len();
         if found != size {
             return Ok(Some(format!("has {found} bytes instead of {size}")));
         }
@@ -255,7 +255,7 @@ impl Check<'_> {
             store.read(|db| collect(db, "SELECT id FROM containers", [], |row| row.get(0)))?.into_iter().collect();
         self.report.containers = rows.len() as u64;
         let directory = store.root().join("containers");
-        let entries = fs_err::read_dir(&directory).map_err(|error| Error::io("list", &directory)(error.into()))?;
+        let entries = fs_err::read_dir(&directory).map_err(Error::io("list", &directory))?;
         let found: BTreeSet<String> =
             entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         for id in rows.difference(&found) {

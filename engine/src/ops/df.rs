@@ -91,7 +91,7 @@ fn volumes(engine: &Engine) -> Result<UsageLine> {
         .collect();
     let directory = engine.store().root().join("volumes");
     let mut line = UsageLine::default();
-    for entry in fs_err::read_dir(&directory).map_err(|error| Error::io("list", &directory)(error.into()))?.flatten() {
+    for entry in fs_err::read_dir(&directory).map_err(Error::io("list", &directory))?.flatten() {
         let size = tree_bytes(&entry.path());
         line.total += 1;
         line.size += size;

@@ -53,7 +53,7 @@ impl Engine {
     fn spool(&self, source: ArchiveSource) -> Result<Spooled> {
         let (mut input, name): (Box<dyn Read + Send>, PathBuf) = match source {
             ArchiveSource::File(path) => {
-                let file = fs_err::File::open(&path).map_err(|error| Error::io("open", &path)(error.into()))?;
+                let file = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
                 (Box::new(file), path)
             }
             ArchiveSource::Stream(stream) => (stream, "standard input".into()),

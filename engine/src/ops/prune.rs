@@ -61,13 +61,13 @@ impl Engine {
         }
         self.blocking(move |engine| {
             if request.build_cache {
-                pruned.build_cache = engine.store().read(build_cache::all_keys)?;
-                engine.store().write(Flush::Later, build_cache::clear)?;
+                engine.store().write(Flush::Later, build_cache::disown)?;
             }
             let swept = engine.reclaim()?;
             engine.collect_garbage()?;
             pruned.images.extend(layers_in(&swept));
             pruned.reclaimed += swept.bytes();
+            pruned.build_cache = swept.steps;
             Ok(pruned)
         })
         .await

@@ -1,5 +1,7 @@
 //! [`Chain`]: what a mount needs, held in place while it is needed.
 
+use std::collections::BTreeSet;
+
 use mica_layer::{ChainId, DiffId};
 use mica_storage_api::{Caps, Key};
 use mica_storage_loader::Driver;
@@ -15,8 +17,8 @@ pub struct Chain {
     pub(crate) stack: Vec<DiffId>,
     pub(crate) chain_id: Option<ChainId>,
     pub(crate) keys: Vec<String>,
-    // The pins.
-    pub(crate) _locks: Vec<Lock>,
+    // Held, never looked at.
+    locks: Vec<Lock>,
 }
 
 impl Chain {
@@ -55,24 +57,34 @@ pub struct Sealed {
 impl Engine {
     /// The chain of a stack if the driver holds all of it, pinned. Blocks.
     pub(crate) fn pin_chain(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Chain>> {
+        let Some(mut chain) = self.pin_top(driver, stack)? else { return Ok(None) };
+        self.hold_layers(&mut chain)?;
+        Ok(Some(chain))
+    }
+
+    /// Holds the chain's rows on the driver, and with them the row of its topmost layer.
+    pub(crate) fn pin_top(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Chain>> {
         let chain_id = ChainId::of(stack);
         let mut chain =
-            Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), _locks: Vec::new() };
+            Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), locks: Vec::new() };
         let Some(top) = &chain.chain_id else { return Ok(Some(chain)) };
-        chain._locks.push(self.store().lock_shared(&LockName::Chain(driver.name().to_owned(), top.clone()))?);
-        // Rows of whole trees do not hold the rows of the layers below the top.
-        if driver.info().caps.contains(Caps::LINEAR_SNAPSHOT) {
-            let mut layers: Vec<LockName> = stack.iter().cloned().map(LockName::Layer).collect();
-            layers.sort();
-            layers.dedup();
-            for name in layers {
-                chain._locks.push(self.store().lock_shared(&name)?);
-            }
-        }
+        chain.locks.push(self.store().lock_shared(&LockName::Chain(driver.name().to_owned(), top.clone()))?);
         // Looked up after the pin: what is found now stays.
         let Some(keys) = self.store().read(|db| layers::chain_keys(db, driver.name(), top))? else { return Ok(None) };
         chain.keys = keys;
         Ok(Some(chain))
+    }
+
+    /// Holds the rows of the layers below the top, where the driver's rows are of whole trees and do not do it.
+    pub(crate) fn hold_layers(&self, chain: &mut Chain) -> Result<()> {
+        if !chain.driver.info().caps.contains(Caps::LINEAR_SNAPSHOT) {
+            return Ok(());
+        }
+        let distinct: BTreeSet<DiffId> = chain.stack.iter().cloned().collect();
+        for diff_id in distinct {
+            chain.locks.push(self.store().lock_shared(&LockName::Layer(diff_id))?);
+        }
+        Ok(())
     }
 }
 

@@ -61,13 +61,6 @@ pub(crate) struct Materialised {
     _locks: Vec<Lock>,
 }
 
-impl Materialised {
-    /// True when nothing had to be made.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.layers.is_empty() && self.rows.objects.is_empty()
-    }
-}
-
 /// One call's surroundings.
 struct Work<'a> {
     engine: &'a Engine,

@@ -113,19 +113,22 @@ impl Engine {
     /// Reserves the objects that are named by chain, bottom first, then holds the deepest chain that is there.
     fn lock_chains(&self, driver: &Driver, stack: &[DiffId], by_layer: bool, plan: &mut Plan) -> Result<bool> {
         let chain_ids = ChainId::chain(stack);
-        let (have, _) = self.deepest(driver, &chain_ids)?;
+        let (seen, _) = self.deepest(driver, &chain_ids)?;
         let linear = driver.info().caps.contains(Caps::LINEAR_SNAPSHOT);
-        for (index, chain_id) in chain_ids.iter().enumerate().skip(have) {
+        for (index, chain_id) in chain_ids.iter().enumerate().skip(seen) {
             // A layer that stands alone needs no object of its own for this chain, and of whole trees only the top is made.
-            let made_here =
-                !(by_layer && plan.objects.contains(&stack[index])) && !(linear && index + 1 < chain_ids.len());
-            if made_here {
+            let stands_alone = by_layer && plan.objects.contains(&stack[index]);
+            let inside_a_tree = linear && index + 1 < chain_ids.len();
+            if !stands_alone && !inside_a_tree {
                 let name = LockName::Object(driver.name().to_owned(), plan.chain_key(chain_id));
                 plan.locks.push(self.store().lock_exclusive(&name)?);
             }
         }
         // Somebody else may have made more of it while we waited.
         let (have, keys) = self.deepest(driver, &chain_ids)?;
+        if have < seen {
+            return Ok(false);
+        }
         (plan.have, plan.base_keys) = (have, keys);
         let Some(top) = have.checked_sub(1).map(|top| &chain_ids[top]) else { return Ok(true) };
         plan.locks.push(self.store().lock_shared(&LockName::Chain(driver.name().to_owned(), top.clone()))?);

@@ -50,6 +50,7 @@ impl Engine {
 
     /// Takes away what has no row: what commands left that died. Blocks.
     pub(crate) fn collect_garbage(&self) -> Result<()> {
+        self.sweep_containers()?;
         for name in self.drivers_on_disk()? {
             match self.driver(&name) {
                 Ok(driver) => self.collect_objects(&driver)?,
@@ -75,7 +76,7 @@ impl Engine {
         }
         self.store().write(Flush::Now, |db| layers::forget_unflushed(db, &boot))?;
         self.collect_garbage()?;
-        fs_err::write(&mark, &boot).map_err(|error| Error::io("write", &mark)(error.into()))
+        fs_err::write(&mark, &boot).map_err(Error::io("write", &mark))
     }
 
     fn collect_objects(&self, driver: &Driver) -> Result<()> {
@@ -204,7 +205,7 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(names),
-        Err(error) => return Err(Error::io("list", directory)(error.into())),
+        Err(error) => return Err(Error::io("list", directory)(error)),
     };
     for entry in entries {
         let entry = entry.map_err(Error::io("list", directory))?;

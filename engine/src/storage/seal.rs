@@ -71,9 +71,11 @@ impl Engine {
         held.extend(self.make(driver, &stack, &plan, &Stored, &Silent, &mut rows)?);
         let boot = boot_id()?;
         self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &rows, Some(&boot)))?;
-        // Held before the plan's locks go, so that no sweep comes between.
-        let chain = self.pin_chain(driver, &stack)?.ok_or_else(|| super::layer_missing(&diff_id))?;
+        // The chain is held before the plan's locks go, so that no sweep comes between; its layers after, because the plan
+        // may hold one of them against everybody, this process too.
+        let mut chain = self.pin_top(driver, &stack)?.ok_or_else(|| super::layer_missing(&diff_id))?;
         drop((plan, held));
+        self.hold_layers(&mut chain)?;
         if source == Source::Consume {
             remove(driver, ObjectKind::Rw, id)?;
         }

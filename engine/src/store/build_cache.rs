@@ -4,7 +4,7 @@
 //! image itself, for example of a first stage, so removing the image gives every byte back.
 
 use mica_layer::{ChainId, DiffId, Digest};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Store, layers};
 use crate::build::{CachedStep, Stack};
@@ -62,12 +62,7 @@ pub(crate) fn own(db: &Transaction<'_>, keys: &[Digest], image: &Digest) -> Resu
     Ok(())
 }
 
-/// The keys of every row.
-pub(crate) fn all_keys(db: &Connection) -> Result<Vec<String>> {
-    super::images::collect(db, "SELECT key FROM build_cache ORDER BY key", [], |row| row.get(0))
-}
-
-/// Forgets every row.
-pub(crate) fn clear(db: &Transaction<'_>) -> Result<()> {
-    db.execute("DELETE FROM build_cache", []).map(drop).map_err(Error::database("clear the build cache"))
+/// Lets every row go at the next sweep.
+pub(crate) fn disown(db: &Transaction<'_>) -> Result<()> {
+    db.execute("DELETE FROM build_cache_owners", []).map(drop).map_err(Error::database("clear the build cache"))
 }

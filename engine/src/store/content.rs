@@ -43,7 +43,7 @@ impl Ingest {
         if let Some(parent) = place.parent() {
             super::private_directory(parent)?;
         }
-        fs_err::rename(&self.path, &place).map_err(|error| Error::io("rename", &self.path)(error.into()))?;
+        fs_err::rename(&self.path, &place).map_err(Error::io("rename", &self.path))?;
         self.placed = true;
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Store {
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         let path = self.blob_path(digest);
         match fs_err::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error.into())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
             _ => Ok(()),
         }
     }

@@ -169,7 +169,7 @@ fn shares_memory(directory: &Path) -> bool {
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
     const NINE_P: i64 = 0x0102_1997;
     let Ok(found) = rustix::fs::statfs(directory) else { return true };
-    let kind = found.f_type as i64 & 0xffff_ffff;
+    let kind = found.f_type & 0xffff_ffff;
     let remote = kind == NFS || kind == NINE_P || SMB.contains(&kind);
     if remote {
         tracing::warn!(directory = %directory.display(), "the store is on a network file system: commands will queue");

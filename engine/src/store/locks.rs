@@ -57,15 +57,15 @@ impl LockName {
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
-    exclusive: bool,
-    // Held for the flock on it.
-    _file: OwnedFd,
+    tidy: bool,
+    file: OwnedFd,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody else can hold it, and whoever waits for it sees that the file has lost its name.
-        if self.exclusive {
+        // The last one out takes the name away. Nobody else can hold the lock then, and whoever waits for it sees that the
+        // file has lost its name.
+        if self.tidy && flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = unlink(&self.path);
         }
     }
@@ -102,8 +102,9 @@ impl Store {
                 Err(errno) => return Err(fail(errno)),
             }
             if fstat(&file).map_err(fail)?.st_nlink > 0 {
-                let exclusive = operation != FlockOperation::LockShared;
-                return Ok(Some(Lock { path, exclusive, _file: file }));
+                // Every start of a container takes its chain's lock, so that file stays until the chain goes.
+                let tidy = operation != FlockOperation::LockShared || !matches!(name, LockName::Chain(..));
+                return Ok(Some(Lock { path, tidy, file }));
             }
         }
     }

@@ -1,0 +1,8 @@
+//! The store on real drivers: archives in and out, snapshots, crashes, many processes, hostile input.
+
+mod concurrency;
+mod crash;
+mod ground;
+mod hostile;
+mod round_trip;
+mod snapshots;
