@@ -82,7 +82,7 @@ impl Runtime for MonitorRuntime {
             oci_runtime: request.oci_runtime.or_else(|| self.default_runtime.clone()),
             cache: self.cache.clone(),
         };
-        Ok(Box::new(self.open_session(Request::Start(order), Some(request.root)).await?))
+        Ok(Box::new(self.open_session(Request::Start(Box::new(order)), Some(request.root)).await?))
     }
 
     async fn attach(&self, run_dir: &Path) -> Result<Box<dyn Session>> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Start a container. The mount of its root file system travels with the frame.
-    Start(StartOrder),
+    Start(Box<StartOrder>),
     /// Start a further process in a running container.
     Exec(Box<ExecOrder>),
 }
