@@ -3,17 +3,19 @@
 //! A container is hostile, runs while it is copied from, and swaps directories for symbolic links (CVE-2018-15664), so
 //! its root is one descriptor and the kernel resolves every path below it.
 
-use std::ffi::OsStr;
-use std::io::{BufReader, Read, Write};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
 
-use mica_layer::{Decoder, Limits, Target, Whiteouts, beneath, copy_into};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use mica_layer::{CopyOptions as LayerCopy, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
-use crate::ops::reach::Access;
+use super::root::{Mounts, Root};
 use crate::{Engine, Error, Kind, Result};
+
+/// How many links in a row are followed.
+const LINKS_MAX: usize = 40;
 
 /// How to copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,150 +31,306 @@ pub struct CopyOptions {
 impl Engine {
     /// Copies `path` of a container to `target` on the host, as `cp` names things.
     pub async fn copy_from(&self, container: &str, path: &Path, target: PathBuf, options: CopyOptions) -> Result<()> {
-        let (found, path) = (self.container(container).await?, path.to_owned());
-        self.blocking(move |engine| {
-            let root = engine.container_root(&found, Access::Read)?;
-            let owner = if options.archive { None } else { options.owner };
-            copy(&Place { root: root.fd.as_fd(), path: &path }, &Place { root: host()?.as_fd(), path: &absolute(&target)? }, options, owner)
+        let (path, owner) = (path.to_owned(), if options.archive { None } else { options.owner });
+        self.with_root(container, move |root, name| {
+            let (source, end) = Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
+            let host = host_directory(&target)?;
+            let place = place(&end, &path, host.kind, &target, host.name)?;
+            let directory = host.directory;
+            copy_into(root, &source, directory.as_fd(), &place, &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() })
+                .map(drop)
+                .map_err(|source| Error::Layer { operation: "copy from", layer: format!("{name}:{}", path.display()), source })
         })
         .await
     }
 
     /// Copies `source` of the host to `path` in a container, as `cp` names things.
     pub async fn copy_to(&self, source: PathBuf, container: &str, path: &Path, options: CopyOptions) -> Result<()> {
-        let (found, path) = (self.container(container).await?, path.to_owned());
-        self.blocking(move |engine| {
-            let root = engine.container_root(&found, Access::Write)?;
-            let owner = if options.archive { None } else { Some((0, 0)) };
-            copy(&Place { root: host()?.as_fd(), path: &absolute(&source)? }, &Place { root: root.fd.as_fd(), path: &path }, options, owner)
+        let path = path.to_owned();
+        let owner = if options.archive { None } else { Some((0, 0)) };
+        self.with_root(container, move |root, name| {
+            let (from, from_name) = host_parent(&source)?;
+            let (from_path, end) =
+                Source::find(from.as_fd(), &from_name, options.follow).map_err(|_| no_such_path(source.display().to_string()))?;
+            let end = Source { contents: ends_in_dot(&source), ..end };
+            let wanted = relative(&path);
+            let kind = kind_of(root, &wanted, true)?;
+            if kind == Found::Nothing {
+                let parent = wanted.parent().unwrap_or(Path::new("")).to_owned();
+                if kind_of(root, &parent, true)? != Found::Directory {
+                    return Err(no_such_path(format!("{name}:{}", Path::new("/").join(parent).display())));
+                }
+            }
+            let place = place(&end, &source, kind, &path, wanted)?;
+            copy_into(from.as_fd(), &from_path, root, &place, &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() })
+                .map(drop)
+                .map_err(|source| Error::Layer { operation: "copy to", layer: format!("{name}:{}", path.display()), source })
         })
         .await
     }
 
     /// Writes `path` of a container as an archive (`cp CONTAINER:PATH -`).
-    pub async fn copy_out(&self, container: &str, path: &Path, options: CopyOptions, mut out: Box<dyn Write + Send>) -> Result<()> {
-        let (found, path) = (self.container(container).await?, path.to_owned());
-        self.blocking(move |engine| {
-            let root = engine.container_root(&found, Access::Read)?;
-            let from = Place { root: root.fd.as_fd(), path: &path };
-            from.kind(options.follow)?.ok_or_else(|| from.missing())?;
-            let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
-            mica_layer::write_subtree(from.root, &path, &name, &mut out).map_err(from.fails("read"))?;
-            out.flush().map_err(Error::io("write", "the archive"))
+    pub async fn copy_out(&self, container: &str, path: &Path, options: CopyOptions, out: Box<dyn Write + Send>) -> Result<()> {
+        let path = path.to_owned();
+        self.with_root(container, move |root, name| {
+            let (source, end) = Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
+            let written = if end.name.is_empty() { write_tree(root, out) } else { write_subtree(root, &source, Path::new(&end.name), out) };
+            written.map(drop).map_err(|source| Error::Layer { operation: "archive", layer: format!("{name}:{}", path.display()), source })
         })
         .await
     }
 
     /// Extracts an archive into the directory `path` of a container (`cp - CONTAINER:PATH`).
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
-        let (found, path) = (self.container(container).await?, path.to_owned());
-        self.blocking(move |engine| {
-            let root = engine.container_root(&found, Access::Write)?;
-            let to = Place { root: root.fd.as_fd(), path: &path };
-            if to.kind(true)? != Some(FileType::Directory) {
-                return Err(Error::refused(Kind::InvalidInput, format!("`{}` is not a directory in the container", path.display()))
-                    .with_hint("an archive is extracted into a directory that exists"));
-            }
-            let directory = beneath::open_dir(to.root, &path).map_err(to.fails("open"))?;
+        let path = path.to_owned();
+        self.with_root(container, move |root, name| {
+            let directory = beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
             let target = Target { root: directory.as_fd(), merged: None, whiteouts: Whiteouts::OciFiles };
-            let decoder = Decoder::new(BufReader::new(archive)).map_err(to.fails("read"))?;
-            mica_layer::apply(decoder, &target, &Limits::default()).map_err(to.fails("extract to"))?;
-            Ok(())
+            apply(archive, &target, &Limits::default())
+                .map(drop)
+                .map_err(|source| Error::Layer { operation: "extract into", layer: format!("{name}:{}", path.display()), source })
+        })
+        .await
+    }
+
+    async fn with_root(
+        &self,
+        container: &str,
+        work: impl FnOnce(BorrowedFd<'_>, &str) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let (record, _) = self.look_up(container).await?;
+        self.blocking(move |engine| {
+            let root: Root = engine.open_root(&record, Mounts::All)?;
+            work(root.directory.as_fd(), &record.name)
         })
         .await
     }
 }
 
-/// A path below a root.
-struct Place<'a> {
-    root: BorrowedFd<'a>,
-    path: &'a Path,
+/// What is to be copied.
+#[derive(Debug, Clone)]
+struct Source {
+    directory: bool,
+    // `PATH/.`: what is in the directory, not the directory.
+    contents: bool,
+    // How the copy is called in a directory; empty for the root.
+    name: OsString,
 }
 
-impl Place<'_> {
-    /// What the path names; `None` when there is nothing.
-    fn kind(&self, follow: bool) -> Result<Option<FileType>> {
-        let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-        match beneath::open(self.root, self.path, OFlags::PATH | nofollow, Mode::empty()) {
-            Ok(found) => {
-                let stat = fstat(&found).map_err(|errno| Error::io("stat", self.path)(errno.into()))?;
-                Ok(Some(FileType::from_raw_mode(stat.st_mode)))
-            }
-            Err(error) if error.kind() == mica_layer::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(self.fails("look up")(source)),
+impl Source {
+    /// Looks a source up below a root. The path that comes back is looked up again by the copy: a container that
+    /// changes it meanwhile chooses only among its own files.
+    fn find(root: BorrowedFd<'_>, path: &Path, follow: bool) -> mica_layer::Result<(PathBuf, Source)> {
+        let wanted = relative(path);
+        let name = wanted.file_name().unwrap_or_default().to_owned();
+        let contents = ends_in_dot(path);
+        let mut at = wanted;
+        if follow || contents || ends_in_slash(path) {
+            at = followed(root, at)?;
         }
-    }
-
-    fn missing(&self) -> Error {
-        Error::refused(Kind::NotFound, format!("could not find the file `{}`", self.path.display()))
-    }
-
-    fn fails(&self, operation: &'static str) -> impl FnOnce(mica_layer::Error) -> Error {
-        let layer = self.path.display().to_string();
-        move |source| Error::Layer { operation, layer, source }
-    }
-
-    /// True when the path was written with a slash at its end, which asks for a directory.
-    fn wants_directory(&self) -> bool {
-        self.path.as_os_str().as_bytes().ends_with(b"/")
-    }
-
-    /// True for `DIR/.`, which means what is in the directory.
-    fn means_content(&self) -> bool {
-        let bytes = self.path.as_os_str().as_bytes();
-        bytes == b"." || bytes.ends_with(b"/.") || self.path.file_name().is_none()
+        let directory = match at.file_name() {
+            None => true,
+            Some(_) => {
+                let (parent, last) = beneath::open_parent(root, &at)?;
+                let stat = statat(&parent, &last, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|errno| mica_layer::Error::Io { op: "find", path: at.clone(), source: errno.into() })?;
+                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            }
+        };
+        Ok((at, Source { directory, contents, name }))
     }
 }
 
-/// Docker's rules for what a copy is called: into a directory that exists, under the source's name; else under the
-/// target's own.
-fn copy(from: &Place<'_>, to: &Place<'_>, options: CopyOptions, owner: Option<(u32, u32)>) -> Result<()> {
-    let follow = options.follow || from.wants_directory() || from.means_content();
-    let source = from.kind(follow)?.ok_or_else(|| from.missing())?;
-    let is_directory = source == FileType::Directory;
-    if from.wants_directory() && !is_directory {
-        return Err(Error::refused(Kind::InvalidInput, format!("`{}` is not a directory", from.path.display())));
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Directory,
+    Other,
+}
+
+/// Where a copy goes, by the rules of `cp`: `wanted` is the target's own path below its root.
+fn place(source: &Source, source_path: &Path, target: Found, target_path: &Path, wanted: PathBuf) -> Result<PathBuf> {
+    match (source.directory, target) {
+        (_, Found::Directory) if source.contents || source.name.is_empty() => Ok(wanted),
+        (_, Found::Directory) => Ok(wanted.join(&source.name)),
+        (true, Found::Other) => Err(Error::refused(
+            Kind::InvalidInput,
+            format!("cannot copy directory `{}` onto file `{}`", source_path.display(), target_path.display()),
+        )),
+        (true, Found::Nothing) => Ok(wanted),
+        (false, Found::Nothing) if ends_in_slash(target_path) => Err(no_such_path(target_path.display().to_string())),
+        (false, _) if ends_in_slash(target_path) => {
+            Err(Error::refused(Kind::InvalidInput, format!("`{}` is not a directory", target_path.display())))
+        }
+        (false, _) => Ok(wanted),
     }
-    let target = match to.kind(true)? {
-        Some(FileType::Directory) => match from.path.file_name() {
-            Some(name) if !(is_directory && from.means_content()) => to.path.join(name),
-            _ => to.path.to_owned(),
-        },
-        Some(_) if is_directory => {
-            return Err(Error::refused(Kind::InvalidInput, format!("cannot copy a directory over the file `{}`", to.path.display())));
-        }
-        Some(_) => to.path.to_owned(),
-        None => {
-            if to.wants_directory() && !is_directory {
-                return Err(Error::refused(Kind::NotFound, format!("the directory `{}` does not exist", to.path.display())));
-            }
-            let parent = to.path.parent().unwrap_or(Path::new("/"));
-            if (Place { root: to.root, path: parent }).kind(true)? != Some(FileType::Directory) {
-                return Err(Error::refused(Kind::NotFound, format!("the directory `{}` does not exist", parent.display())));
-            }
-            to.path.to_owned()
-        }
+}
+
+struct HostTarget {
+    directory: OwnedFd,
+    name: PathBuf,
+    kind: Found,
+}
+
+/// The host's side of a copy: a directory and the target's name in it. The user named it, so its links are followed.
+fn host_directory(target: &Path) -> Result<HostTarget> {
+    let kind = match fs_err::metadata(target) {
+        Ok(metadata) if metadata.is_dir() => Found::Directory,
+        Ok(_) => Found::Other,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
+        Err(error) => return Err(Error::io("look at", target)(error)),
     };
-    let how = mica_layer::CopyOptions { owner, follow, ..mica_layer::CopyOptions::default() };
-    copy_into(from.root, from.path, to.root, &target, &how).map_err(from.fails("copy"))?;
-    Ok(())
-}
-
-fn host() -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open("/", flags, Mode::empty()).map_err(|errno| Error::io("open", "/")(errno.into()))
-}
-
-/// Absolute, with the endings `/` and `/.` kept, which mean something.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let full = std::path::absolute(path).map_err(Error::io("resolve", path))?;
-    let ending = [&b"/."[..], b"/"].into_iter().find(|ending| path.as_os_str().as_bytes().ends_with(ending) || (*ending == b"/." && path == Path::new(".")));
-    let mut text = full.into_os_string();
-    if let Some(ending) = ending {
-        while text.as_bytes().ends_with(b"/") {
-            text = OsStr::from_bytes(&text.as_bytes()[..text.len() - 1]).to_owned();
+    let real = match kind {
+        Found::Nothing => {
+            let name = target.file_name().ok_or_else(|| no_such_path(target.display().to_string()))?;
+            let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs_err::canonicalize(parent).map_err(Error::io("find", parent))?.join(name)
         }
-        text.push(OsStr::from_bytes(ending));
+        _ => fs_err::canonicalize(target).map_err(Error::io("find", target))?,
+    };
+    let (directory, name) = match (real.parent(), real.file_name()) {
+        (Some(parent), Some(name)) => (parent.to_owned(), PathBuf::from(name)),
+        _ => (PathBuf::from("/"), PathBuf::new()),
+    };
+    Ok(HostTarget { directory: open_host(&directory)?, name, kind })
+}
+
+fn host_parent(source: &Path) -> Result<(OwnedFd, PathBuf)> {
+    // `dir/.`, `..` and `/` have no name of their own; their real path has.
+    let named = source.components().next_back().is_some_and(|last| matches!(last, Component::Normal(_)));
+    let real = if named && !ends_in_dot(source) {
+        source.to_owned()
+    } else {
+        fs_err::canonicalize(source).map_err(|_| no_such_path(source.display().to_string()))?
+    };
+    match (real.parent(), real.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let parent = open_host(parent).map_err(|_| no_such_path(source.display().to_string()))?;
+            let slash = if ends_in_slash(source) { "/" } else { "" };
+            let mut name = name.to_owned();
+            name.push(slash);
+            Ok((parent, name.into()))
+        }
+        _ => Ok((open_host(Path::new("/"))?, PathBuf::from("/"))),
     }
-    Ok(text.into())
+}
+
+fn open_host(directory: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::io("open", directory)(errno.into()))
+}
+
+fn kind_of(root: BorrowedFd<'_>, path: &Path, follow: bool) -> Result<Found> {
+    let flags = if follow { OFlags::PATH } else { OFlags::PATH | OFlags::NOFOLLOW };
+    match beneath::open(root, path, flags, Mode::empty()) {
+        Ok(found) => {
+            let stat = rustix::fs::fstat(&found).map_err(|errno| Error::io("look at", path)(errno.into()))?;
+            Ok(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { Found::Directory } else { Found::Other })
+        }
+        Err(error) if error.kind() == mica_layer::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(source) => Err(Error::Layer { operation: "look into", layer: path.display().to_string(), source }),
+    }
+}
+
+/// The path with a last component that is no symbolic link.
+fn followed(root: BorrowedFd<'_>, mut path: PathBuf) -> mica_layer::Result<PathBuf> {
+    for _ in 0..LINKS_MAX {
+        if path.file_name().is_none() {
+            return Ok(path);
+        }
+        let (parent, name) = beneath::open_parent(root, &path)?;
+        let Ok(target) = readlinkat(&parent, &name, Vec::new()) else { return Ok(path) };
+        let target = PathBuf::from(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(target.into_bytes()));
+        let joined = if target.is_absolute() { target } else { path.parent().unwrap_or(Path::new("")).join(target) };
+        path = relative(&joined);
+    }
+    Ok(path)
+}
+
+/// A path below a root, `.` and `..` resolved by their text as Docker does.
+fn relative(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+fn ends_in_dot(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    bytes == b"." || bytes.ends_with(b"/.")
+}
+
+fn ends_in_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+fn in_container(error: mica_layer::Error, name: &str, path: &Path) -> Error {
+    if error.kind() == mica_layer::ErrorKind::NotFound {
+        return Error::refused(Kind::NotFound, format!("could not find the file `{}` in container `{name}`", path.display()));
+    }
+    Error::Layer { operation: "look into", layer: format!("{name}:{}", path.display()), source: error }
+}
+
+fn no_such_path(path: String) -> Error {
+    Error::refused(Kind::NotFound, format!("no such directory or file: `{path}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_named_as_cp_names_them() {
+        let source = |directory, contents| Source { directory, contents, name: "src".into() };
+        for (directory, contents, found, target, wanted) in [
+            (false, false, Found::Nothing, "/d/new", Some("d/new")),
+            (false, false, Found::Nothing, "/d/new/", None),
+            (false, false, Found::Other, "/d/old", Some("d/old")),
+            (false, false, Found::Other, "/d/old/", None),
+            (false, false, Found::Directory, "/d", Some("d/src")),
+            (true, false, Found::Nothing, "/d/new", Some("d/new")),
+            (true, false, Found::Other, "/d/old", None),
+            (true, false, Found::Directory, "/d", Some("d/src")),
+            (true, true, Found::Directory, "/d", Some("d")),
+            (true, true, Found::Nothing, "/d/new", Some("d/new")),
+        ] {
+            let target = Path::new(target);
+            let found = place(&source(directory, contents), Path::new("src"), found, target, relative(target)).ok();
+            assert_eq!(found.as_deref(), wanted.map(Path::new), "{directory} {contents} {target:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open_host(dir.path()).unwrap();
+        fs_err::create_dir_all(dir.path().join("etc/real")).unwrap();
+        std::os::unix::fs::symlink("/etc/real", dir.path().join("abs")).unwrap();
+        std::os::unix::fs::symlink("../../../../abs", dir.path().join("etc/up")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        for (path, follow, wanted, directory) in [
+            ("/abs", true, "etc/real", true),
+            ("/abs", false, "abs", false),
+            ("/abs/.", false, "etc/real", true),
+            ("/abs/", false, "etc/real", true),
+            ("/etc/up", true, "etc/real", true),
+            ("/loop", true, "loop", false),
+            ("/../..", false, "", true),
+        ] {
+            let (found, source) = Source::find(root.as_fd(), Path::new(path), follow).unwrap();
+            assert_eq!((found.as_path(), source.directory), (Path::new(wanted), directory), "{path}");
+        }
+        assert!(Source::find(root.as_fd(), Path::new("/none"), false).is_err());
+        // The host has this file; the root has not.
+        assert!(Source::find(root.as_fd(), Path::new("/etc/passwd"), true).is_err());
+    }
 }

@@ -1,7 +1,16 @@
 //! `exec`: one more process in a running container.
 
-use crate::runtime::Session;
-use crate::{Engine, Result};
+use std::os::fd::AsFd;
+
+use super::kill::not_running;
+use super::prepare::{check_working_directory, hostname};
+use crate::bundle::host::Host;
+use crate::bundle::merge::{DEFAULT_PATH, clean, environment};
+use crate::bundle::spec::{ProcessInput, process, with_home};
+use crate::bundle::{capabilities, user};
+use crate::container::{ContainerRecord, ContainerSpec};
+use crate::runtime::{ExecRequest, Session};
+use crate::{Engine, Error, Kind, Result};
 
 /// What to execute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +38,56 @@ pub struct ExecOptions {
 impl Engine {
     /// Starts a process in a running container.
     pub async fn exec(&self, container: &str, options: ExecOptions) -> Result<Box<dyn Session>> {
-        let _ = (container, options);
-        todo!()
+        if options.args.is_empty() {
+            return Err(Error::refused(Kind::InvalidInput, "no exec command specified"));
+        }
+        let (record, state) = self.look_up(container).await?;
+        let pid = state.pid().ok_or_else(|| not_running(&record.id))?;
+        let request = self.blocking(move |engine| {
+            let root = engine.running_root(&record, pid)?;
+            let spec = exec_process(&record, &options, root.as_fd(), Host::read()?)?;
+            Ok(ExecRequest {
+                run_dir: engine.store().directories(&record.id).run,
+                id: record.id,
+                spec,
+                terminal_size: options.terminal_size,
+                stdin: options.stdin,
+                detach: options.detach,
+            })
+        });
+        self.options().runtime.exec(request.await?).await
     }
+}
+
+fn exec_process(
+    record: &ContainerRecord,
+    options: &ExecOptions,
+    root: impl AsFd,
+    host: Host,
+) -> Result<oci_spec::runtime::Process> {
+    let user = options.user.as_deref().unwrap_or(&record.config.user);
+    let identity = user::lookup(root, user, &record.spec.group_add)?;
+    let mut base = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", hostname(record))];
+    if options.tty {
+        base.push("TERM=xterm".into());
+    }
+    let mut env = environment(&environment(&base, &record.config.env, &[]), &options.env, &[]);
+    with_home(&mut env, &identity);
+    let wanted = options.workdir.as_deref().unwrap_or(&record.config.working_dir);
+    if options.workdir.is_some() && !wanted.starts_with('/') {
+        return Err(Error::refused(Kind::InvalidInput, format!("the working directory `{}` is not absolute", wanted.escape_debug())));
+    }
+    let cwd = clean(wanted);
+    check_working_directory(&cwd)?;
+    let spec = ContainerSpec { privileged: record.spec.privileged || options.privileged, ..record.spec.clone() };
+    let held = capabilities::resolve(&spec, host.capabilities)?;
+    process(&ProcessInput {
+        spec: &record.spec,
+        args: options.args.clone(),
+        env,
+        cwd: &cwd,
+        identity: &identity,
+        capabilities: capabilities::sets(&held, identity.uid)?,
+        tty: options.tty,
+    })
 }

@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::os::fd::AsFd as _;
 
-use crate::ops::reach::Access;
+use mica_layer::write_tree;
+
+use super::root::Mounts;
 use crate::{Engine, Error, Result};
 
 impl Engine {
-    /// Writes everything in a container's root as a tar stream, without what is mounted there.
-    pub async fn export(&self, container: &str, mut out: Box<dyn Write + Send>) -> Result<()> {
-        let found = self.container(container).await?;
+    /// Writes everything in a container's root as a tar stream. Volumes and the kernel's file systems are not in it.
+    pub async fn export(&self, container: &str, out: Box<dyn Write + Send>) -> Result<()> {
+        let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
-            let root = engine.container_root(&found, Access::Read)?;
-            let fail = |source| Error::Layer { operation: "export", layer: found.record.name.clone(), source };
-            mica_layer::write_tree(root.fd.as_fd(), &mut out).map_err(fail)?;
-            out.flush().map_err(Error::io("write", "the archive"))
+            let root = engine.open_root(&record, Mounts::RootOnly)?;
+            write_tree(root.directory.as_fd(), out)
+                .map(drop)
+                .map_err(|source| Error::Layer { operation: "export", layer: record.name.clone(), source })
         })
         .await
     }

@@ -1,19 +1,21 @@
 //! `logs`: reads Docker's json-file logs, rotated files first, and follows the newest.
 
+mod file;
+
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::build::Stream;
-use crate::container::LogDriver;
-use crate::store::container_state::monitored;
+use crate::container::{ContainerRecord, LogDriver};
 use crate::{Engine, Error, Kind, Result};
+use file::LogFiles;
+
+/// How long a follower waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Which lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,214 +44,92 @@ pub struct LogLine {
 /// The lines of a log, one at a time.
 #[derive(Debug)]
 pub struct LogReader {
-    files: Files,
-    /// Lines that `tail` has chosen and that have not been handed out.
-    chosen: VecDeque<LogLine>,
-    request: LogsRequest,
-    run: PathBuf,
-    /// True when the container was seen to have ended, so that what is read after that is all there will be.
+    engine: Engine,
+    record: ContainerRecord,
+    follow: bool,
+    // Shared with the thread that reads, so that a cancelled `next` loses nothing.
+    progress: Arc<Mutex<Progress>>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    files: LogFiles,
+    ready: VecDeque<LogLine>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
     ended: bool,
+    // The container was seen not to run; what is in the log now is all there will be.
+    last_look: bool,
 }
 
 impl LogReader {
     /// The next line; `None` at the end. With `follow`, waits for more while the container runs. Safe to cancel.
-    ///
-    /// Reads on the caller's thread: a log is a local file that was just written, and a hop to another thread for each
-    /// line costs more than the read.
     pub async fn next(&mut self) -> Result<Option<LogLine>> {
         loop {
-            if let Some(line) = self.chosen.pop_front() {
-                return Ok(Some(line));
+            if let Some(found) = self.take() {
+                return Ok(found);
             }
-            match self.files.next()? {
-                Some(line) if self.is_too_old(&line) => {}
-                Some(line) if self.is_too_new(&line) => return Ok(None),
-                Some(line) => return Ok(Some(line)),
-                None if !self.request.follow || self.ended => return Ok(None),
-                // Looked at before the last read: what the container wrote until it ended is there by then.
-                None => self.ended = !self.is_running()?,
-            }
-            if self.request.follow && !self.ended && self.files.is_drained() {
-                tokio::time::sleep(POLL).await;
+            let (progress, record, follow) = (Arc::clone(&self.progress), self.record.clone(), self.follow);
+            let more = self
+                .engine
+                .blocking(move |engine| {
+                    let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                    let more = progress.read()?;
+                    if !more && (!follow || progress.last_look) {
+                        progress.ended = true;
+                    } else if !more {
+                        // A container that was removed meanwhile has ended too.
+                        let running = engine.store().find_container(&record.id).is_ok() && engine.state_of(&record)?.is_running();
+                        progress.last_look = !running;
+                    }
+                    Ok(more || progress.last_look || progress.ended)
+                })
+                .await?;
+            if !more {
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    fn is_running(&self) -> Result<bool> {
-        monitored(&self.run)
+    fn take(&self) -> Option<Option<LogLine>> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress.ready.pop_front() {
+            Some(line) => Some(Some(line)),
+            None => progress.ended.then_some(None),
+        }
     }
+}
 
-    fn is_too_old(&self, line: &LogLine) -> bool {
-        self.request.since.is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|time| time < since))
-    }
-
-    fn is_too_new(&self, line: &LogLine) -> bool {
-        self.request.until.is_some_and(|until| line.time.parse::<Timestamp>().is_ok_and(|time| time > until))
-    }
-
-    /// Reads to the present end and keeps the last lines.
-    fn choose(&mut self, count: u64) -> Result<()> {
-        while let Some(line) = self.files.next()? {
-            if self.is_too_old(&line) {
-                continue;
-            }
-            if self.is_too_new(&line) {
+impl Progress {
+    /// Reads some lines; false when there are none now.
+    fn read(&mut self) -> Result<bool> {
+        let lines = self.files.read()?;
+        let more = !lines.is_empty();
+        for line in lines {
+            let time = line.time.parse::<Timestamp>().ok();
+            if time.zip(self.until).is_some_and(|(time, until)| time > until) {
+                self.ended = true;
                 break;
             }
-            self.chosen.push_back(line);
-            if self.chosen.len() as u64 > count {
-                self.chosen.pop_front();
+            if time.zip(self.since).is_none_or(|(time, since)| time >= since) {
+                self.ready.push_back(line);
             }
         }
-        Ok(())
+        Ok(more)
     }
 }
 
 impl Engine {
     /// Opens a container's log.
     pub async fn logs(&self, container: &str, request: LogsRequest) -> Result<LogReader> {
-        let record = self.container(container).await?.record;
+        let (record, _) = self.look_up(container).await?;
         if record.spec.log.driver == LogDriver::None {
-            return Err(Error::refused(Kind::Unsupported, format!("container `{}` keeps no log: its log driver is `none`", record.name)));
+            return Err(Error::refused(Kind::Unsupported, "configured logging driver does not support reading"));
         }
-        let directories = self.store().directories(&record.id);
-        let files = Files::open(directories.log(&record.id));
-        let tail = request.tail;
-        let mut reader = LogReader { files, chosen: VecDeque::new(), request, run: directories.run, ended: false };
-        if let Some(count) = tail {
-            reader.choose(count)?;
-        }
-        Ok(reader)
-    }
-}
-
-/// How often a followed log is looked at.
-const POLL: Duration = Duration::from_millis(50);
-
-/// The files of a log, oldest first, read line by line; the newest may grow and be rotated away meanwhile.
-#[derive(Debug)]
-struct Files {
-    path: PathBuf,
-    older: Vec<PathBuf>,
-    current: Option<BufReader<File>>,
-    /// A line whose end has not been written yet.
-    partial: Vec<u8>,
-    drained: bool,
-}
-
-impl Files {
-    fn open(path: PathBuf) -> Self {
-        let older = (1..).map(|number| numbered(&path, number)).take_while(|path| path.exists()).collect();
-        Self { path, older, current: None, partial: Vec::new(), drained: false }
-    }
-
-    fn is_drained(&self) -> bool {
-        self.drained
-    }
-
-    fn next(&mut self) -> Result<Option<LogLine>> {
-        loop {
-            self.drained = false;
-            if self.current.is_none() {
-                // The highest number is the oldest file.
-                let path = self.older.pop().unwrap_or_else(|| self.path.clone());
-                match fs_err::File::open(&path) {
-                    Ok(file) => self.current = Some(BufReader::new(file.into_parts().0)),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        self.drained = true;
-                        return Ok(None);
-                    }
-                    Err(error) => return Err(Error::io("open", path)(error.into())),
-                }
-            }
-            let Some(current) = &mut self.current else { continue };
-            current.read_until(b'\n', &mut self.partial).map_err(Error::io("read", &self.path))?;
-            if self.partial.ends_with(b"\n") {
-                let line = parse(&self.partial);
-                self.partial.clear();
-                match line {
-                    Some(line) => return Ok(Some(line)),
-                    // A line that a crash tore: the others are still worth reading.
-                    None => continue,
-                }
-            }
-            if !self.older.is_empty() || self.was_rotated() {
-                self.current = None;
-                self.partial.clear();
-                continue;
-            }
-            self.drained = true;
-            return Ok(None);
-        }
-    }
-
-    /// True when the file that is being read has lost its name to a new one, and has been read to its end.
-    fn was_rotated(&mut self) -> bool {
-        let Some(current) = &mut self.current else { return false };
-        let own = current.get_ref().metadata().map(|meta| (meta.ino(), meta.len()));
-        let named = fs_err::metadata(&self.path).map(|meta| meta.ino());
-        match (own, named, current.stream_position()) {
-            (Ok((own, length)), Ok(named), Ok(position)) => own != named && position >= length,
-            _ => false,
-        }
-    }
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// One object of the log.
-#[derive(Deserialize)]
-struct Entry {
-    log: String,
-    stream: String,
-    time: String,
-}
-
-fn parse(line: &[u8]) -> Option<LogLine> {
-    let entry: Entry = serde_json::from_slice(line).ok()?;
-    let stream = if entry.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
-    Some(LogLine { stream, time: entry.time, bytes: entry.log.into_bytes() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(files: &mut Files) -> Vec<String> {
-        std::iter::from_fn(|| files.next().unwrap()).map(|line| String::from_utf8(line.bytes).unwrap()).collect()
-    }
-
-    fn entry(text: &str) -> String {
-        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}}\n")
-    }
-
-    #[test]
-    fn rotated_files_come_first_and_torn_lines_are_left_out() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("log");
-        fs_err::write(directory.path().join("log.2"), entry("one")).unwrap();
-        fs_err::write(directory.path().join("log.1"), format!("{}{{\"log\":\"to\n", entry("two"))).unwrap();
-        fs_err::write(&log, entry("three")).unwrap();
-        assert_eq!(lines(&mut Files::open(log)), ["one\n", "two\n", "three\n"]);
-    }
-
-    #[test]
-    fn what_is_written_after_the_end_was_seen_comes_later() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("log");
-        let mut files = Files::open(log.clone());
-        assert_eq!(lines(&mut files), [""; 0]);
-        let text = entry("one");
-        fs_err::write(&log, &text[..10]).unwrap();
-        assert_eq!(lines(&mut files), [""; 0]);
-        fs_err::write(&log, &text).unwrap();
-        assert_eq!(lines(&mut files), ["one\n"]);
-        fs_err::rename(&log, directory.path().join("log.1")).unwrap();
-        fs_err::write(&log, entry("two")).unwrap();
-        assert_eq!(lines(&mut files), ["two\n"]);
+        let path: PathBuf = self.store().directories(&record.id).log(&record.id);
+        let LogsRequest { follow, tail, since, until } = request;
+        let files = self.blocking(move |_| LogFiles::open(path, tail)).await?;
+        let progress = Progress { files, ready: VecDeque::new(), since, until, ended: false, last_look: false };
+        Ok(LogReader { engine: self.clone(), record, follow, progress: Arc::new(Mutex::new(progress)) })
     }
 }

@@ -1,7 +1,12 @@
 //! `ps` and `inspect`: containers with their states, chosen by filters.
 
-use crate::container::{ContainerRecord, ContainerState};
-use crate::{Engine, Result};
+use std::collections::BTreeMap;
+
+use mica_layer::{DiffId, Digest};
+
+use crate::container::{ContainerRecord, ContainerState, MountSource};
+use crate::store::{containers, images};
+use crate::{Engine, Error, Kind, Result};
 
 /// Which containers to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,19 +44,245 @@ pub struct ContainerSize {
 impl Engine {
     /// Lists containers, newest first.
     pub async fn ps(&self, request: PsRequest) -> Result<Vec<ContainerSummary>> {
-        let _ = request;
-        todo!()
+        let sizes = request.sizes;
+        let mut found = self.blocking(move |engine| engine.list(&request)).await?;
+        if sizes {
+            for summary in &mut found {
+                summary.size = Some(self.size_of(&summary.record).await?);
+            }
+        }
+        Ok(found)
     }
 
     /// One container, by ID, prefix or name.
     pub async fn container(&self, container: &str) -> Result<ContainerSummary> {
-        let _ = container;
-        todo!()
+        let (record, state) = self.look_up(container).await?;
+        Ok(ContainerSummary { record, state, size: None })
     }
 
     /// Bytes a container takes; may walk what it wrote.
     pub async fn container_size(&self, container: &str) -> Result<ContainerSize> {
-        let _ = container;
-        todo!()
+        let (record, _) = self.look_up(container).await?;
+        self.size_of(&record).await
+    }
+
+    async fn size_of(&self, record: &ContainerRecord) -> Result<ContainerSize> {
+        let writable = self.rw_usage(&record.driver, &record.id).await?.bytes;
+        let image = record.image_id.clone();
+        let below = self.blocking(move |engine| engine.store().read(|db| images::one(db, &image))).await?;
+        Ok(ContainerSize { writable, total: writable + below.map_or(0, |row| row.size) })
+    }
+
+    fn list(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
+        let records = self.store().read(containers::all)?;
+        let filters = self.filters(&request.filters, &records)?;
+        let any_state = request.all || request.last.is_some() || filters.names_states();
+        let mut found = Vec::new();
+        for record in records {
+            if !filters.match_record(&record) {
+                continue;
+            }
+            let state = self.state_of(&record)?;
+            let finished = record.spec.auto_remove && matches!(state, ContainerState::Exited { .. });
+            if finished && self.clear_finished(&record.id)? {
+                continue;
+            }
+            if filters.match_state(&state) && (any_state || state.is_running()) {
+                found.push(ContainerSummary { record, state, size: None });
+            }
+            if request.last.is_some_and(|last| found.len() >= last) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn filters(&self, words: &[String], records: &[ContainerRecord]) -> Result<Filters> {
+        let mut filters = Filters::parse(words)?;
+        for (key, names) in [("before", &mut filters.before), ("since", &mut filters.since)] {
+            for name in filters.values.get(key).into_iter().flatten() {
+                let found = self.store().find_container(name)?;
+                names.extend(records.iter().filter(|record| record.id == found.id).map(|record| record.created.clone()));
+            }
+        }
+        for image in filters.values.get("ancestor").into_iter().flatten() {
+            match self.store().find_image(image) {
+                Ok(found) => filters.ancestors.push((found.id, found.config.rootfs.diff_ids)),
+                // Nothing descends from an image that is not there.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::InvalidInput) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filters)
+    }
+}
+
+/// Parsed `--filter` arguments, with what they name looked up.
+#[derive(Debug, Default)]
+struct Filters {
+    values: BTreeMap<String, Vec<String>>,
+    before: Vec<String>,
+    since: Vec<String>,
+    ancestors: Vec<(Digest, Vec<DiffId>)>,
+}
+
+impl Filters {
+    fn parse(words: &[String]) -> Result<Filters> {
+        const KEYS: [&str; 10] = ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"];
+        const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+        let mut filters = Filters::default();
+        for word in words {
+            let wrong = || Error::refused(Kind::InvalidInput, format!("invalid filter `{}`", word.escape_debug()));
+            let (key, value) = word.split_once('=').ok_or_else(wrong)?;
+            let fits = match key {
+                "status" => STATES.contains(&value),
+                "exited" => value.parse::<i32>().is_ok(),
+                key => KEYS.contains(&key),
+            };
+            if !fits {
+                return Err(wrong());
+            }
+            filters.values.entry(key.to_owned()).or_default().push(value.to_owned());
+        }
+        Ok(filters)
+    }
+
+    /// True when states outside of the default listing are asked for.
+    fn names_states(&self) -> bool {
+        self.values.contains_key("status") || self.values.contains_key("exited")
+    }
+
+    fn match_record(&self, record: &ContainerRecord) -> bool {
+        self.any("id", |value| record.id.starts_with(value))
+            && self.any("name", |value| name_matches(&record.name, value))
+            && self.all("label", |value| label_matches(record, value))
+            && self.any("network", |value| record.spec.network.word() == value)
+            && self.any("volume", |value| mounts(record, value))
+            && self.any("ancestor", |_| self.descends(record))
+            && self.any("before", |_| self.before.iter().any(|created| record.created < *created))
+            && self.any("since", |_| self.since.iter().any(|created| record.created > *created))
+    }
+
+    fn match_state(&self, state: &ContainerState) -> bool {
+        let code = match state {
+            ContainerState::Exited { code, .. } => Some(*code),
+            _ => None,
+        };
+        self.any("status", |value| state.word() == value) && self.any("exited", |value| code.is_some() && value.parse().ok() == code)
+    }
+
+    fn descends(&self, record: &ContainerRecord) -> bool {
+        self.ancestors.iter().any(|(id, stack)| record.image_id == *id || (!stack.is_empty() && record.diff_ids.starts_with(stack)))
+    }
+
+    fn any(&self, key: &str, test: impl Fn(&str) -> bool) -> bool {
+        self.values.get(key).is_none_or(|values| values.iter().any(|value| test(value)))
+    }
+
+    fn all(&self, key: &str, test: impl Fn(&str) -> bool) -> bool {
+        self.values.get(key).is_none_or(|values| values.iter().all(|value| test(value)))
+    }
+}
+
+/// A part of the name, with `^` and `$` for its ends.
+fn name_matches(name: &str, wanted: &str) -> bool {
+    let (from_start, rest) = wanted.strip_prefix('^').map_or((false, wanted), |rest| (true, rest));
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    let (to_end, rest) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
+    match (from_start, to_end) {
+        (true, true) => name == rest,
+        (true, false) => name.starts_with(rest),
+        (false, true) => name.ends_with(rest),
+        (false, false) => name.contains(rest),
+    }
+}
+
+fn label_matches(record: &ContainerRecord, wanted: &str) -> bool {
+    let labels = record.config.labels.as_ref();
+    match wanted.split_once('=') {
+        Some((key, value)) => labels.and_then(|labels| labels.get(key)).is_some_and(|found| found == value),
+        None => labels.is_some_and(|labels| labels.contains_key(wanted)),
+    }
+}
+
+/// True when a volume's name, a bind's source or a mount's target is this.
+fn mounts(record: &ContainerRecord, wanted: &str) -> bool {
+    let volume = record.volumes.iter().any(|volume| volume.name == wanted || volume.target == wanted);
+    let bind = record.spec.mounts.iter().any(|mount| {
+        let source = matches!(&mount.source, MountSource::Bind { path, .. } if path.as_os_str() == wanted);
+        source || mount.target == wanted
+    });
+    volume || bind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> ContainerRecord {
+        ContainerRecord {
+            id: "ab".repeat(32),
+            name: "web_1".into(),
+            created: "2026-01-02T00:00:00Z".into(),
+            image_id: Digest::sha256_of(b"i"),
+            image_name: "i".into(),
+            driver: "overlay".into(),
+            diff_ids: vec![DiffId(Digest::sha256_of(b"1")), DiffId(Digest::sha256_of(b"2"))],
+            config: crate::image::ContainerDefaults {
+                labels: Some([("tier".to_owned(), "front".to_owned())].into()),
+                ..Default::default()
+            },
+            spec: crate::container::ContainerSpec {
+                mounts: vec![crate::container::parse_volume("/srv:/data").unwrap()],
+                ..Default::default()
+            },
+            volumes: vec![],
+        }
+    }
+
+    #[test]
+    fn filters_choose_records_and_states() {
+        let exited = ContainerState::Exited { code: 3, started_at: "a".into(), finished_at: "b".into(), oom_killed: false, error: None };
+        for (words, wanted) in [
+            (vec![], true),
+            (vec!["id=abab"], true),
+            (vec!["id=ba"], false),
+            (vec!["name=eb"], true),
+            (vec!["name=^web_1$"], true),
+            (vec!["name=^/web_1$"], true),
+            (vec!["name=^eb"], false),
+            (vec!["name=x", "name=web"], true),
+            (vec!["label=tier"], true),
+            (vec!["label=tier=back"], false),
+            (vec!["label=tier", "label=none"], false),
+            (vec!["status=exited"], true),
+            (vec!["status=running"], false),
+            (vec!["exited=3"], true),
+            (vec!["exited=0", "exited=3"], true),
+            (vec!["exited=0"], false),
+            (vec!["volume=/srv"], true),
+            (vec!["volume=/data", "network=none"], true),
+            (vec!["network=host"], false),
+        ] {
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            let filters = Filters::parse(&words).unwrap();
+            assert_eq!(filters.match_record(&record()) && filters.match_state(&exited), wanted, "{words:?}");
+        }
+        for word in ["nope=1", "status", "status=asleep", "exited=x", ""] {
+            assert_eq!(Filters::parse(&[word.to_owned()]).unwrap_err().kind(), Kind::InvalidInput, "{word}");
+        }
+    }
+
+    #[test]
+    fn ancestors_are_images_and_what_they_were_built_on() {
+        let ancestor = |id: &[u8], layers: &[&[u8]]| Filters {
+            values: [("ancestor".to_owned(), vec!["x".to_owned()])].into(),
+            ancestors: vec![(Digest::sha256_of(id), layers.iter().map(|layer| DiffId(Digest::sha256_of(layer))).collect())],
+            ..Filters::default()
+        };
+        assert!(ancestor(b"i", &[]).match_record(&record()));
+        assert!(ancestor(b"base", &[b"1"]).match_record(&record()));
+        assert!(!ancestor(b"base", &[b"2"]).match_record(&record()));
+        assert!(!ancestor(b"scratch", &[]).match_record(&record()));
     }
 }

@@ -1,11 +1,16 @@
 //! `rename`: another name for a container.
 
+use crate::store::{Flush, containers};
 use crate::{Engine, Result};
 
 impl Engine {
     /// Gives a container a new name.
     pub async fn rename(&self, container: &str, name: &str) -> Result<()> {
-        let _ = (container, name);
-        todo!()
+        let (container, name) = (container.to_owned(), name.trim_start_matches('/').to_owned());
+        self.blocking(move |engine| {
+            let record = engine.store().find_container(&container)?;
+            engine.store().write(Flush::Now, |db| containers::rename(db, &record.id, &name))
+        })
+        .await
     }
 }

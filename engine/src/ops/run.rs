@@ -1,8 +1,10 @@
 //! `run`: create and start in one go, and what follows when a foreground container has ended.
 
-use crate::ops::create::CreateRequest;
+use crate::container::ContainerState;
+use crate::ops::create::{CreateRequest, Fresh};
 use crate::ops::start::{StartOptions, Started};
-use crate::{Engine, Result};
+use crate::store::container_state::monitored;
+use crate::{Engine, Kind, Result};
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +16,7 @@ pub struct RunRequest {
 }
 
 /// A running container.
+#[derive(Debug)]
 pub struct Running {
     /// Its name.
     pub name: String,
@@ -27,14 +30,50 @@ impl Engine {
     /// Creates and starts a container. When its command cannot be started the error's kind says so (`CommandNotFound`,
     /// `NotExecutable`); a container with `--rm` is then gone, another stays as created.
     pub async fn run(&self, request: RunRequest) -> Result<Running> {
-        let _ = request;
-        todo!()
+        let RunRequest { create, start } = request;
+        let Fresh { record, chain, claim, warnings } = self.create_fresh(create).await?;
+        let (id, name, auto_remove) = (record.id.clone(), record.name.clone(), record.spec.auto_remove);
+        match self.start_claimed(record, chain, claim, start).await {
+            Ok(started) => Ok(Running { name, warnings, started }),
+            Err(error) => {
+                if auto_remove {
+                    self.remove_if_there(&id).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// To be called once by the client of a foreground container after its session reported the exit: waits until
     /// the monitor has cleaned up, and removes the container when it was made with `--rm`.
     pub async fn run_finished(&self, id: &str) -> Result<()> {
-        let _ = id;
-        todo!()
+        let run = self.store().directories(id).run;
+        if monitored(&run)? {
+            self.options().runtime.wait(&run).await?;
+        }
+        let id = id.to_owned();
+        self.blocking(move |engine| {
+            let record = match engine.store().find_container(&id) {
+                Ok(record) if record.spec.auto_remove => record,
+                // Someone else was faster, or it is to stay.
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let Ok(_claim) = engine.store().claim(&record.id) else { return Ok(()) };
+            match engine.state_of_claimed(&record)? {
+                ContainerState::Exited { .. } => engine.remove_claimed(&record, true),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn remove_if_there(&self, id: &str) -> Result<()> {
+        let options = super::remove::RemoveOptions { force: true, volumes: true };
+        match self.remove(id, options).await {
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            result => result,
+        }
     }
 }

@@ -1,15 +1,147 @@
 //! One process of a build step, in the same cage as a container, in a root that becomes a layer.
 
-use std::os::fd::OwnedFd;
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::prepare::{working_directory, write_configuration, write_files};
+use super::stubs::Stubs;
 use crate::build::{RunOutput, RunStep};
-use crate::{Engine, Result};
+use crate::bundle::host::Host;
+use crate::bundle::spec::{BundleInput, configuration};
+use crate::bundle::{random_id, user};
+use crate::container::{ContainerSpec, NetworkMode};
+use crate::runtime::{SessionEvent, StartRequest};
+use crate::store::containers::remove_directory;
+use crate::store::private_directory;
+use crate::{Engine, Error, Kind, Result};
+
+/// The host name of build steps, the same each time so that no result depends on it.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// A step's directory below the run root; it goes with this value.
+#[derive(Debug)]
+struct StepDirectory {
+    path: PathBuf,
+    // Held so that nobody sweeps it away.
+    _held: File,
+}
+
+impl Drop for StepDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = remove_directory(&self.path) {
+            tracing::debug!(%error, "left to recovery");
+        }
+    }
+}
 
 impl Engine {
     /// Runs a process in `root`, a detached writable mount, and returns its exit status. The mount points and files that
     /// Mica puts into the root for it are gone afterwards. Dropping the future kills the process.
     pub async fn run_step(&self, root: OwnedFd, step: RunStep, output: &dyn RunOutput) -> Result<i32> {
-        let _ = (root, step, output);
-        todo!()
+        let id = random_id();
+        let prepared = {
+            let id = id.clone();
+            self.blocking(move |engine| engine.prepare_step(&id, root, &step)).await?
+        };
+        let (directory, stubs, request) = prepared;
+        let run_dir = request.run_dir.clone();
+        let code = match self.options().runtime.start(request).await {
+            Ok(mut session) => {
+                // Nobody feeds a step.
+                drop(session.take_input());
+                let mut code = None;
+                while let Some(event) = session.next().await? {
+                    match event {
+                        SessionEvent::Stdout(bytes) => output.stdout(&bytes),
+                        SessionEvent::Stderr(bytes) => output.stderr(&bytes),
+                        SessionEvent::Exited(status) => code = Some(status),
+                    }
+                }
+                self.options().runtime.wait(&run_dir).await?;
+                code.ok_or_else(|| Error::refused(Kind::Internal, "the monitor of a build step died"))
+            }
+            Err(error) => Err(error),
+        };
+        self.blocking(move |_| {
+            drop(directory);
+            stubs.remove()
+        })
+        .await?;
+        code
+    }
+
+    fn prepare_step(&self, id: &str, root: OwnedFd, step: &RunStep) -> Result<(StepDirectory, Stubs, StartRequest)> {
+        let run_dir = self.store().directories(id).run;
+        private_directory(&run_dir)?;
+        let held = try_hold(&run_dir)?.ok_or_else(|| Error::refused(Kind::Unavailable, "the directory of a build step was swept away"))?;
+        let directory = StepDirectory { path: run_dir.clone(), _held: held };
+        let state_dir = run_dir.join("step");
+        private_directory(&state_dir)?;
+        let spec = ContainerSpec {
+            network: if step.network == "host" { NetworkMode::Host } else { NetworkMode::None },
+            add_hosts: step.add_hosts.clone(),
+            ..ContainerSpec::default()
+        };
+        write_files(&state_dir, HOSTNAME, &spec)?;
+        let identity = user::lookup(&root, &step.user, &[])?;
+        let cwd = working_directory(root.as_fd(), &step.cwd)?;
+        let built = configuration(&BundleInput {
+            id,
+            root: &run_dir.join("rootfs"),
+            spec: &spec,
+            args: step.args.clone(),
+            env: &step.env,
+            cwd: &cwd,
+            identity: &identity,
+            hostname: HOSTNAME,
+            files: &state_dir,
+            volumes: &[],
+            devices: &[],
+            init: None,
+            host: Host::read()?,
+        })?;
+        write_configuration(&state_dir, &built)?;
+        // Only the root's own paths: what lies below another mount appears in that mount.
+        let mounts = built.mounts().iter().flatten();
+        let targets: Vec<(&Path, bool)> =
+            mounts.map(|mount| (mount.destination().as_path(), mount.typ().as_deref() == Some("bind"))).collect();
+        let outer: HashSet<&Path> = targets.iter().map(|(target, _)| *target).collect();
+        let own = targets.iter().filter(|(target, _)| !target.ancestors().skip(1).any(|above| outer.contains(above)));
+        let stubs = Stubs::make(&root, own.copied())?;
+        let request = StartRequest {
+            id: id.to_owned(),
+            bundle: state_dir.clone(),
+            root,
+            run_dir,
+            state_dir,
+            log: None,
+            terminal: false,
+            terminal_size: None,
+            stdin: false,
+            stdin_once: false,
+            on_exit: None,
+            die_with_client: true,
+            oci_runtime: None,
+        };
+        Ok((directory, stubs, request))
+    }
+}
+
+/// Holds a directory of hot state against being swept away; `None` when someone else does, or when it is gone.
+pub(crate) fn try_hold(run_dir: &Path) -> Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match rustix::fs::open(run_dir, flags, Mode::empty()) {
+        Ok(directory) => File::from(directory),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::io("open", run_dir)(errno.into())),
+    };
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(run_dir.exists().then_some(directory)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(Error::io("lock", run_dir)(errno.into())),
     }
 }

@@ -15,13 +15,17 @@
 //! recognised without guessing; a transaction holds no I/O but SQL; rows go before the bytes they name.
 
 pub mod build_cache;
+pub(crate) mod container_state;
+pub(crate) mod containers;
 pub mod content;
 pub(crate) mod database;
 pub mod images;
 pub(crate) mod layers;
 pub(crate) mod locks;
+pub(crate) mod names;
 mod schema;
 pub(crate) mod sweep;
+pub(crate) mod volumes;
 
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -126,7 +130,7 @@ pub(crate) fn fresh_id() -> String {
 /// This boot of the machine.
 pub(crate) fn boot_id() -> Result<String> {
     const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    let text = fs_err::read_to_string(PATH).map_err(|error| Error::io("read", PATH)(error.into()))?;
+    let text = fs_err::read_to_string(PATH).map_err(Error::io("read", PATH))?;
     Ok(text.trim_end().to_owned())
 }
 

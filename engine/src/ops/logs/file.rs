@@ -1,0 +1,241 @@
+//! The files of a json-file log: `LOG.2`, `LOG.1`, `LOG`, oldest first, and what is appended to the last one.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::LogLine;
+use crate::build::Stream;
+use crate::{Error, Result};
+
+/// How much is read at a time.
+const CHUNK: usize = 64 << 10;
+/// No line that a monitor writes is longer; what is longer is damage, and skipped.
+const LINE_MAX: usize = 1 << 20;
+
+/// A log being read.
+#[derive(Debug)]
+pub(super) struct LogFiles {
+    path: PathBuf,
+    // Oldest first. Opened at once, so that a rotation meanwhile renames them and loses nothing.
+    open: VecDeque<File>,
+    rest: Vec<u8>,
+}
+
+impl LogFiles {
+    /// Opens a log at its first line, or at the first of its last `tail` lines.
+    pub(super) fn open(path: PathBuf, tail: Option<u64>) -> Result<LogFiles> {
+        let mut newest_first = Vec::new();
+        for number in 0.. {
+            let name = if number == 0 { path.clone() } else { numbered(&path, number) };
+            match open(&name)? {
+                Some(file) => newest_first.push(file),
+                None if number == 0 => {}
+                None => break,
+            }
+        }
+        if let Some(mut wanted) = tail {
+            let mut kept = 0;
+            for file in &mut newest_first {
+                let found = seek_back(file, wanted).map_err(Error::io("read", &path))?;
+                kept += 1;
+                wanted -= found;
+                if wanted == 0 {
+                    break;
+                }
+            }
+            newest_first.truncate(kept);
+        }
+        newest_first.reverse();
+        Ok(LogFiles { path, open: newest_first.into(), rest: Vec::new() })
+    }
+
+    /// Some lines; none when all has been read for now.
+    pub(super) fn read(&mut self) -> Result<Vec<LogLine>> {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let Some(file) = self.open.front_mut() else {
+                match open(&self.path)? {
+                    Some(file) => self.open.push_back(file),
+                    None => return Ok(Vec::new()),
+                }
+                continue;
+            };
+            let count = file.read(&mut chunk).map_err(Error::io("read", &self.path))?;
+            if count > 0 {
+                self.rest.extend_from_slice(&chunk[..count]);
+                let lines = self.complete_lines();
+                if lines.is_empty() {
+                    continue;
+                }
+                return Ok(lines);
+            }
+            if self.open.len() == 1 && !self.was_rotated()? {
+                return Ok(Vec::new());
+            }
+            // A file that is not the newest gets no more; an incomplete line at its end is damage.
+            self.rest.clear();
+            self.open.pop_front();
+        }
+    }
+
+    fn complete_lines(&mut self) -> Vec<LogLine> {
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            if self.rest.len() > LINE_MAX {
+                self.rest.clear();
+            }
+            return Vec::new();
+        };
+        let rest = self.rest.split_off(end + 1);
+        let lines = self.rest.split(|byte| *byte == b'\n').filter_map(parse).collect();
+        self.rest = rest;
+        lines
+    }
+
+    fn was_rotated(&self) -> Result<bool> {
+        let Some(file) = self.open.front() else { return Ok(false) };
+        let ours = file.metadata().map_err(Error::io("look at", &self.path))?;
+        Ok(self.path.metadata().is_ok_and(|named| named.ino() != ours.ino()))
+    }
+}
+
+/// One line of the file; `None` for what is not a log entry.
+fn parse(line: &[u8]) -> Option<LogLine> {
+    #[derive(Deserialize)]
+    struct Entry {
+        log: String,
+        stream: String,
+        time: String,
+    }
+    let entry: Entry = serde_json::from_slice(line).ok()?;
+    let stream = if entry.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
+    Some(LogLine { stream, time: entry.time, bytes: entry.log.into_bytes() })
+}
+
+fn open(path: &Path) -> Result<Option<File>> {
+    match fs_err::File::open(path) {
+        Ok(file) => Ok(Some(file.into_parts().0)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("open", path)(error)),
+    }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// Puts a file before its last `wanted` lines and says how many there are.
+fn seek_back(file: &mut File, wanted: u64) -> std::io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    if wanted == 0 {
+        return Ok(0);
+    }
+    let mut found = 0;
+    let mut chunk = vec![0; CHUNK];
+    let mut at_end = true;
+    while end > 0 {
+        let begin = end.saturating_sub(CHUNK as u64);
+        let part = &mut chunk[..(end - begin) as usize];
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_exact(part)?;
+        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            // The end of the last line is not the beginning of another.
+            if at_end && begin + at as u64 + 1 == file_length(file)? {
+                at_end = false;
+                continue;
+            }
+            at_end = false;
+            found += 1;
+            if found == wanted {
+                file.seek(SeekFrom::Start(begin + at as u64 + 1))?;
+                return Ok(found);
+            }
+        }
+        end = begin;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let first_line = u64::from(file_length(file)? > 0);
+    Ok(found + first_line)
+}
+
+fn file_length(file: &File) -> std::io::Result<u64> {
+    file.metadata().map(|metadata| metadata.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: usize) -> String {
+        let stream = if number.is_multiple_of(2) { "stdout" } else { "stderr" };
+        format!("{{\"log\":\"line {number}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:00.{number:09}Z\"}}\n")
+    }
+
+    fn log(dir: &Path, numbers: std::ops::Range<usize>, suffix: &str) {
+        let text: String = numbers.map(entry).collect();
+        fs_err::write(dir.join(format!("x-json.log{suffix}")), text).unwrap();
+    }
+
+    fn drain(files: &mut LogFiles) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let lines = files.read().unwrap();
+            if lines.is_empty() {
+                return all;
+            }
+            all.extend(lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap().trim_end().replace("line ", "")));
+        }
+    }
+
+    fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+        range.map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn rotated_files_come_first_and_tails_cross_them() {
+        let dir = tempfile::tempdir().unwrap();
+        log(dir.path(), 0..10, ".2");
+        log(dir.path(), 10..2000, ".1");
+        log(dir.path(), 2000..2005, "");
+        let path = dir.path().join("x-json.log");
+        assert_eq!(drain(&mut LogFiles::open(path.clone(), None).unwrap()), numbers(0..2005));
+        for tail in [0, 1, 4, 5, 6, 1000, 1995, 1996, 2005, 5000] {
+            let found = drain(&mut LogFiles::open(path.clone(), Some(tail)).unwrap());
+            assert_eq!(found, numbers(2005usize.saturating_sub(tail as usize)..2005), "{tail}");
+        }
+    }
+
+    #[test]
+    fn a_follower_sees_appended_lines_and_rotations() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        let mut files = LogFiles::open(path.clone(), None).unwrap();
+        assert!(drain(&mut files).is_empty());
+        log(dir.path(), 0..3, "");
+        assert_eq!(drain(&mut files), numbers(0..3));
+        let mut append = fs_err::OpenOptions::new().append(true).open(&path).unwrap();
+        let (head, tail) = (&entry(3)[..20], &entry(3)[20..]);
+        append.write_all(head.as_bytes()).unwrap();
+        assert!(drain(&mut files).is_empty());
+        append.write_all(tail.as_bytes()).unwrap();
+        append.write_all(entry(4).as_bytes()).unwrap();
+        fs_err::rename(&path, dir.path().join("x-json.log.1")).unwrap();
+        log(dir.path(), 5..7, "");
+        assert_eq!(drain(&mut files), numbers(3..7));
+    }
+
+    #[test]
+    fn damage_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        fs_err::write(&path, format!("garbage\n{}\0\0\0\n{}{{\"log\":\"half", entry(0), entry(1))).unwrap();
+        assert_eq!(drain(&mut LogFiles::open(path, None).unwrap()), numbers(0..2));
+    }
+}

@@ -1,0 +1,119 @@
+//! How verbs reach a container's root file system: by a detached mount while it is stopped, through its first process while
+//! it runs.
+
+use std::os::fd::OwnedFd;
+
+use mica_storage_api::MountFlags;
+use nix::sched::CloneFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+
+use crate::container::ContainerRecord;
+use crate::runtime::RunState;
+use crate::storage::{Chain, Volatility, rw};
+use crate::store::container_state::read;
+use crate::store::containers::Claim;
+use crate::{Engine, Error, Kind, Result};
+
+/// A container's root, and what keeps it from changing hands.
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) directory: OwnedFd,
+    // A stopped container must not start while its root is mounted here: overlayfs must not have one upper directory in
+    // two mounts.
+    _held: Option<(Claim, Chain)>,
+}
+
+/// Which mounts a root shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mounts {
+    /// What the container sees, volumes included.
+    All,
+    /// The root file system alone, as `export` wants it.
+    RootOnly,
+}
+
+impl Engine {
+    /// A read-only detached mount of a chain. Blocks.
+    pub(crate) fn view(&self, chain: &Chain) -> Result<OwnedFd> {
+        rw::mount(&chain.driver, &chain.keys, None, MountFlags::READONLY)
+    }
+
+    /// A detached mount of a writable tree. Blocks.
+    pub(crate) fn mount_rw(&self, chain: &Chain, id: &str, volatility: Volatility) -> Result<OwnedFd> {
+        let flags = if volatility == Volatility::Volatile { MountFlags::VOLATILE } else { MountFlags::empty() };
+        rw::mount(&chain.driver, &chain.keys, Some(id), flags)
+    }
+
+    /// A container's root. Blocks.
+    pub(crate) fn open_root(&self, record: &ContainerRecord, mounts: Mounts) -> Result<Root> {
+        // Of two looks, one before and one after the claim: the container may start or stop in between.
+        for _ in 0..8 {
+            if let Some(pid) = self.state_of(record)?.pid() {
+                let directory = match mounts {
+                    Mounts::All => self.running_root(record, pid)?,
+                    Mounts::RootOnly => clone_root(self.running_namespace(record, pid)?)?,
+                };
+                return Ok(Root { directory, _held: None });
+            }
+            let claim = self.store().claim(&record.id)?;
+            if self.state_of_claimed(record)?.is_running() {
+                continue;
+            }
+            let chain = self.chain_on(&self.driver(&record.driver)?, &record.diff_ids)?;
+            let directory = self.mount_rw(&chain, &record.id, Volatility::Durable)?;
+            return Ok(Root { directory, _held: Some((claim, chain)) });
+        }
+        Err(Error::refused(Kind::Unavailable, format!("container `{}` starts and stops all the time", record.id)))
+    }
+
+    /// The root that the first process of a running container sees.
+    pub(crate) fn running_root(&self, record: &ContainerRecord, pid: i32) -> Result<OwnedFd> {
+        let path = format!("/proc/{pid}/root");
+        let root = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let root = root.map_err(|errno| Error::io("open", path)(errno.into()))?;
+        self.check_pid(record, pid)?;
+        Ok(root)
+    }
+
+    fn running_namespace(&self, record: &ContainerRecord, pid: i32) -> Result<OwnedFd> {
+        let path = format!("/proc/{pid}/ns/mnt");
+        let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let namespace = namespace.map_err(|errno| Error::io("open", path)(errno.into()))?;
+        self.check_pid(record, pid)?;
+        Ok(namespace)
+    }
+
+    /// After opening by number: the process is still the one that was meant, so the number was not given away meanwhile.
+    fn check_pid(&self, record: &ContainerRecord, pid: i32) -> Result<()> {
+        let state = read::<RunState>(&self.store().directories(&record.id).run.join("state.json"))?;
+        match state {
+            Some(state) if state.pid == pid && start_time(pid) == Some(state.pid_start) => Ok(()),
+            _ => Err(super::kill::not_running(&record.id)),
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, parentheses too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// A detached copy of the root mount of another mount namespace, without what is mounted below it. A mount can only be
+/// copied from inside its namespace, and a thread that goes there never comes back, so it is a thread of its own.
+fn clone_root(namespace: OwnedFd) -> Result<OwnedFd> {
+    let enter = move || -> rustix::io::Result<OwnedFd> {
+        let raw = |errno: nix::errno::Errno| rustix::io::Errno::from_raw_os_error(errno as i32);
+        // A thread that shares its working directory with others cannot change its mount namespace.
+        nix::sched::unshare(CloneFlags::CLONE_FS).map_err(raw)?;
+        nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).map_err(raw)?;
+        rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    };
+    match std::thread::spawn(enter).join() {
+        Ok(result) => result.map_err(|errno| Error::io("copy the mount of", "/")(errno.into())),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
