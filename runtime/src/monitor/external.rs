@@ -103,8 +103,8 @@ fn read_pid(path: &Path) -> Result<i32, Failure> {
 /// What the runtime's log says, with the kinds of a missing and of a refused program told apart by their texts: the command
 /// line has no other way to say it.
 fn refusal(program: &str, status: ExitStatus, log: &str) -> Failure {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    let Some(said) = lines.filter(|line| line.level == "error").next_back().map(|line| line.msg) else {
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
+    let Some(said) = lines.rfind(|line| line.level == "error").map(|line| line.msg) else {
         return Failure::new(
             Kind::Internal,
             format!("the OCI runtime `{program}` failed ({status}) and logged no reason"),
