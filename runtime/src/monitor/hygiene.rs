@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 pub fn prepare() -> io::Result<UnixStream> {
     // The file was executed through a descriptor, whose number the kernel took for a name.
     rustix::thread::set_name(c"mica-monitor")?;
+    close_inherited()?;
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::net::getsockname(&socket)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -49,6 +50,14 @@ fn reset_dispositions() {
         // call goes past glibc because glibc refuses signals 32 and 33, which it uses only between threads.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
     }
+}
+
+/// A caller's pipe or terminal held open for a container's whole life would keep its other end waiting for it.
+#[expect(unsafe_code, reason = "closing descriptors that nothing owns is unsafe in every library")]
+fn close_inherited() -> io::Result<()> {
+    // SAFETY: this is the first thing the program does, so no object owns a descriptor above 2 yet.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Inheritable capabilities of the caller would come up in the container (CVE-2022-24769).

@@ -46,6 +46,27 @@ fn privileged_nothing_of_the_caller_gets_in() {
 }
 
 #[test]
+fn privileged_descriptors_of_the_caller_are_closed() {
+    for runtime in runtimes() {
+        let fixture = Fixture::new(&runtime, &["sleep", "1000"]);
+        let mine = fixture.directory.path().join("mine");
+        let held = fs_err::File::create(&mine).unwrap();
+        // Without close-on-exec, as a careless parent leaves it.
+        let _inherited = rustix::io::dup(&held).unwrap();
+        block_on(async {
+            let _session = fixture.start().await;
+            let monitor = fixture.state().monitor_pid;
+            for entry in fs_err::read_dir(format!("/proc/{monitor}/fd")).unwrap() {
+                assert_ne!(fs_err::read_link(entry.unwrap().path()).ok().as_deref(), Some(mine.as_path()));
+            }
+            fixture.runtime.kill(&fixture.run_dir(), libc::SIGKILL).await.unwrap();
+            fixture.runtime.wait(&fixture.run_dir()).await.unwrap();
+        });
+        fixture.assert_gone();
+    }
+}
+
+#[test]
 fn privileged_signals_start_with_their_defaults() {
     for runtime in runtimes() {
         let fixture = Fixture::new(&runtime, &["cat", "/proc/self/status"]);
