@@ -39,8 +39,8 @@ impl Engine {
             }
         }
         for driver in self.drivers_on_disk()? {
-            match self.driver(&driver) {
-                Ok(driver) => reap_all(&driver)?,
+            match self.driver(&driver).and_then(|driver| self.reap_all(&driver)) {
+                Ok(()) => {}
                 Err(error) => tracing::warn!(driver, %error, "cannot empty the driver's trash"),
             }
         }
@@ -131,7 +131,7 @@ impl Engine {
                 self.store().write(Flush::Later, |db| layers::set_broken(db, driver.name(), &row.key))?;
             }
         }
-        reap_all(driver)
+        self.reap_all(driver)
     }
 
     fn has_row(&self, driver: &str, kind: ObjectKind, name: &str) -> Result<bool> {
@@ -183,20 +183,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Empties a driver's trash, or waits until who does it has done it. Blocks.
+    pub(crate) fn reap_all(&self, driver: &Driver) -> Result<()> {
+        // Two would only get in each other's way.
+        let _alone = self.store().lock_exclusive(&LockName::Reap(driver.name().to_owned()))?;
+        while reap(driver, REAP_STEP)? {}
+        Ok(())
+    }
+
+    /// Empties a driver's trash for about so long, unless somebody does already. Blocks.
+    pub(crate) fn reap_for(&self, driver: &Driver, budget: Duration) -> Result<()> {
+        match self.store().try_lock(&LockName::Reap(driver.name().to_owned()))? {
+            Some(_alone) => reap(driver, budget).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Drivers that have a directory in the store.
     pub(crate) fn drivers_on_disk(&self) -> Result<Vec<String>> {
         names(&self.store().root().join("drivers"))
     }
 }
 
-/// Empties a driver's trash. Blocks.
-pub(crate) fn reap_all(driver: &Driver) -> Result<()> {
-    while reap(driver, REAP_STEP)? {}
-    Ok(())
-}
-
-/// Empties a driver's trash for about so long; true when something is left. Blocks.
-pub(crate) fn reap(driver: &Driver, budget: Duration) -> Result<bool> {
+/// True when something is left.
+fn reap(driver: &Driver, budget: Duration) -> Result<bool> {
     driver.reap(budget).map_err(|source| Error::Storage { operation: "empty the trash", source })
 }
 

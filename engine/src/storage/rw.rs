@@ -9,7 +9,6 @@ use mica_storage_api::{ErrorKind, Flow, MountArgs, MountFlags, ObjectKind, Stage
 use mica_storage_loader::Driver;
 
 use super::chain::{Chain, key, keys};
-use super::reclaim::reap;
 use super::stage::remove;
 use crate::{Engine, Error, Result};
 
@@ -84,7 +83,7 @@ impl Engine {
     pub(crate) fn remove_rw(&self, driver: &str, id: &str) -> Result<()> {
         let driver = self.driver(driver)?;
         remove(&driver, ObjectKind::Rw, id)?;
-        reap(&driver, REAP_BUDGET).map(drop)
+        self.reap_for(&driver, REAP_BUDGET)
     }
 
     /// [`Engine::rw_create`], blocking.

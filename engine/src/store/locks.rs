@@ -7,6 +7,7 @@
 //! | `chain` (driver, chain ID) | a mount needs it | – |
 //! | `stage` (driver, stage ID) | – | fills it |
 //! | `document` (digest) | relies on a config's or manifest's blob | – |
+//! | `reap` (driver) | – | empties the driver's trash |
 //! | `recovery` | – | looks at what the last boot left |
 //!
 //! Deadlock cannot happen: whoever waits takes `layer` before `object` locks, each in the order of names, and `chain` locks are
@@ -36,6 +37,8 @@ pub(crate) enum LockName {
     Stage(String, String),
     /// A config's or manifest's blob.
     Document(Digest),
+    /// A driver's trash.
+    Reap(String),
     /// What the last boot left.
     Recovery,
 }
@@ -48,6 +51,7 @@ impl LockName {
             Self::Chain(driver, chain_id) => format!("chain-{driver}-{}", chain_id.0.hex()),
             Self::Stage(driver, id) => format!("stage-{driver}-{id}"),
             Self::Document(digest) => format!("document-{}", digest.hex()),
+            Self::Reap(driver) => format!("reap-{driver}"),
             Self::Recovery => "recovery".to_owned(),
         }
     }
