@@ -4,11 +4,11 @@
 //! its root is one descriptor and the kernel resolves every path below it.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use mica_layer::{CopyOptions as LayerCopy, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree};
+use mica_layer::{CopyOptions as LayerCopy, Decoder, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
 use super::root::{Mounts, Root};
@@ -70,12 +70,13 @@ impl Engine {
     }
 
     /// Writes `path` of a container as an archive (`cp CONTAINER:PATH -`).
-    pub async fn copy_out(&self, container: &str, path: &Path, options: CopyOptions, out: Box<dyn Write + Send>) -> Result<()> {
+    pub async fn copy_out(&self, container: &str, path: &Path, options: CopyOptions, mut out: Box<dyn Write + Send>) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, move |root, name| {
             let (source, end) = Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
-            let written = if end.name.is_empty() { write_tree(root, out) } else { write_subtree(root, &source, Path::new(&end.name), out) };
-            written.map(drop).map_err(|source| Error::Layer { operation: "archive", layer: format!("{name}:{}", path.display()), source })
+            let written = if end.name.is_empty() { write_tree(root, &mut out) } else { write_subtree(root, &source, Path::new(&end.name), &mut out) };
+            written.map_err(|source| Error::Layer { operation: "archive", layer: format!("{name}:{}", path.display()), source })?;
+            out.flush().map_err(Error::io("write", "the archive"))
         })
         .await
     }
@@ -86,7 +87,9 @@ impl Engine {
         self.with_root(container, move |root, name| {
             let directory = beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
             let target = Target { root: directory.as_fd(), merged: None, whiteouts: Whiteouts::OciFiles };
-            apply(archive, &target, &Limits::default())
+            // An archive may come compressed, as Docker takes it.
+            Decoder::new(BufReader::new(archive))
+                .and_then(|archive| apply(archive, &target, &Limits::default()))
                 .map(drop)
                 .map_err(|source| Error::Layer { operation: "extract into", layer: format!("{name}:{}", path.display()), source })
         })

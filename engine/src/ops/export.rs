@@ -10,13 +10,13 @@ use crate::{Engine, Error, Result};
 
 impl Engine {
     /// Writes everything in a container's root as a tar stream. Volumes and the kernel's file systems are not in it.
-    pub async fn export(&self, container: &str, out: Box<dyn Write + Send>) -> Result<()> {
+    pub async fn export(&self, container: &str, mut out: Box<dyn Write + Send>) -> Result<()> {
         let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
             let root = engine.open_root(&record, Mounts::RootOnly)?;
-            write_tree(root.directory.as_fd(), out)
-                .map(drop)
-                .map_err(|source| Error::Layer { operation: "export", layer: record.name.clone(), source })
+            write_tree(root.directory.as_fd(), &mut out)
+                .map_err(|source| Error::Layer { operation: "export", layer: record.name.clone(), source })?;
+            out.flush().map_err(Error::io("write", "the archive"))
         })
         .await
     }

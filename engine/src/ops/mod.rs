@@ -25,7 +25,6 @@ mod prepare;
 pub mod prune;
 pub mod ps;
 pub(crate) mod publish;
-pub(crate) mod reach;
 pub mod recover;
 pub mod remove;
 pub mod rename;

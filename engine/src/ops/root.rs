@@ -10,7 +10,7 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::container::ContainerRecord;
 use crate::runtime::RunState;
-use crate::storage::{Chain, Volatility, rw};
+use crate::storage::{Chain, Volatility, mount};
 use crate::store::container_state::read;
 use crate::store::containers::Claim;
 use crate::{Engine, Error, Kind, Result};
@@ -36,13 +36,13 @@ pub(crate) enum Mounts {
 impl Engine {
     /// A read-only detached mount of a chain. Blocks.
     pub(crate) fn view(&self, chain: &Chain) -> Result<OwnedFd> {
-        rw::mount(&chain.driver, &chain.keys, None, MountFlags::READONLY)
+        mount(&chain.driver, &chain.keys, None, MountFlags::READONLY)
     }
 
     /// A detached mount of a writable tree. Blocks.
     pub(crate) fn mount_rw(&self, chain: &Chain, id: &str, volatility: Volatility) -> Result<OwnedFd> {
         let flags = if volatility == Volatility::Volatile { MountFlags::VOLATILE } else { MountFlags::empty() };
-        rw::mount(&chain.driver, &chain.keys, Some(id), flags)
+        mount(&chain.driver, &chain.keys, Some(id), flags)
     }
 
     /// A container's root. Blocks.

@@ -8,7 +8,7 @@ mod chain;
 pub(crate) mod materialise;
 mod plan;
 pub(crate) mod reclaim;
-pub(crate) mod rw;
+mod rw;
 mod seal;
 pub(crate) mod stage;
 
