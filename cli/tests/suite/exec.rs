@@ -5,7 +5,7 @@ use crate::support::{Store, until};
 #[test]
 fn privileged_commands_in_a_running_container() {
     let Some(store) = Store::with_base() else { return };
-    store.background(&["--name", "c", "-e", "KEPT=yes", "base", "sleep", "600"]);
+    store.background(&["--name", "cc", "-e", "KEPT=yes", "base", "sleep", "600"]);
     let cases: &[(&[&str], &[&str], i32, &str)] = &[
         (&[], &["echo", "hello"], 0, "hello"),
         (&[], &["sh", "-c", "exit 4"], 4, ""),
@@ -19,15 +19,15 @@ fn privileged_commands_in_a_running_container() {
     for (flags, command, code, expected) in cases {
         let mut line = vec!["exec"];
         line.extend(*flags);
-        line.push("c");
+        line.push("cc");
         line.extend(*command);
         let done = store.mica(&line);
         assert_eq!((done.code, done.stdout.trim_end()), (*code, *expected), "{flags:?} {command:?}: {}", done.stderr);
     }
-    assert_eq!(store.mica_with(&["exec", "-i", "c", "cat"], b"through\0it").bytes, b"through\0it");
-    store.mica(&["exec", "-d", "c", "touch", "/made"]).ok();
-    until("the detached command", || store.mica(&["exec", "c", "test", "-e", "/made"]).code == 0);
+    assert_eq!(store.mica_with(&["exec", "-i", "cc", "cat"], b"through\0it").bytes, b"through\0it");
+    store.mica(&["exec", "-d", "cc", "touch", "/made"]).ok();
+    until("the detached command", || store.mica(&["exec", "cc", "test", "-e", "/made"]).code == 0);
     store.mica(&["exec", "nothere", "true"]).fails(1, "No such container: nothere");
-    store.mica(&["stop", "-t", "0", "c"]).ok();
-    store.mica(&["exec", "c", "true"]).fails(1, "is not running");
+    store.mica(&["stop", "-t", "0", "cc"]).ok();
+    store.mica(&["exec", "cc", "true"]).fails(1, "is not running");
 }

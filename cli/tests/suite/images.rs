@@ -20,10 +20,10 @@ fn privileged_names_come_and_go() {
     assert_eq!(store.mica(&["rmi", "other:1"]).ok(), "Untagged: other:1");
     store.mica(&["rmi", "other:1"]).fails(1, "No such image: other:1");
     store.mica(&["tag", "nothere", "x"]).fails(1, "No such image: nothere");
-    store.mica(&["create", "--name", "c", "base"]).ok();
+    store.mica(&["create", "--name", "cc", "base"]).ok();
     let refused = store.mica(&["rmi", &id]);
     assert_eq!(refused.code, 1, "{refused:#?}");
-    store.mica(&["rm", "c"]).ok();
+    store.mica(&["rm", "cc"]).ok();
     let removed = store.mica(&["rmi", "-f", &id]).ok();
     assert!(removed.contains("Untagged: base:latest") && removed.contains(&format!("Deleted: {id}")), "{removed}");
     assert_eq!(store.mica(&["images", "-q"]).ok(), "");
@@ -32,8 +32,8 @@ fn privileged_names_come_and_go() {
 #[test]
 fn privileged_commit_makes_an_image_with_its_changes() {
     let Some(store) = Store::with_base() else { return };
-    store.mica(&["run", "--name", "c", "base", "sh", "-c", "echo kept > /data/file"]).ok();
-    let id = store.mica(&["commit", "-m", "a remark", "-a", "me", "-c", "ENV ADDED=1", "c", "made:1"]).ok();
+    store.mica(&["run", "--name", "cc", "base", "sh", "-c", "echo kept > /data/file"]).ok();
+    let id = store.mica(&["commit", "-m", "a remark", "-a", "me", "-c", "ENV ADDED=1", "cc", "made:1"]).ok();
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(store.mica(&["run", "--rm", "made:1", "sh", "-c", "cat /data/file; echo $ADDED"]).ok(), "kept\n1");
     let history = store.mica(&["history", "--format", "{{.ID}}|{{.Comment}}", "--no-trunc", "made:1"]).ok();

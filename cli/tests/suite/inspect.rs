@@ -7,7 +7,7 @@ fn privileged_templates_that_scripts_use() {
     let Some(store) = Store::with_base() else { return };
     let id = store.background(&[
         "--name",
-        "c",
+        "cc",
         "-e",
         "A=1",
         "-l",
@@ -22,7 +22,7 @@ fn privileged_templates_that_scripts_use() {
     ]);
     let cases = [
         ("{{.Id}}", id.as_str()),
-        ("{{.Name}}", "/c"),
+        ("{{.Name}}", "/cc"),
         ("{{.State.Running}} {{.State.Status}} {{.State.ExitCode}}", "true running 0"),
         ("{{.Config.Image}}", "base"),
         ("{{json .Config.Cmd}}", "[\"sleep\",\"600\"]"),
@@ -36,20 +36,20 @@ fn privileged_templates_that_scripts_use() {
         ("{{join .Args \",\"}} {{.Path}}", "600 sleep"),
     ];
     for (template, expected) in cases {
-        let text = store.mica(&["inspect", "-f", template, "c"]).ok();
+        let text = store.mica(&["inspect", "-f", template, "cc"]).ok();
         assert!(text == expected || text.lines().any(|line| line == expected), "{template}: {text}");
     }
     store
-        .mica(&["inspect", "-f", "{{.Nope}}", "c"])
+        .mica(&["inspect", "-f", "{{.Nope}}", "cc"])
         .fails(1, "template parsing error: template: :1:2: executing \"\" at <.Nope>");
-    store.mica(&["inspect", "-f", "{{", "c"]).fails(1, "template parsing error: template: :1: unclosed action");
+    store.mica(&["inspect", "-f", "{{", "cc"]).fails(1, "template parsing error: template: :1: unclosed action");
 }
 
 #[test]
 fn privileged_objects_have_dockers_keys() {
     let Some(store) = Store::with_base() else { return };
-    store.mica(&["create", "--name", "c", "base"]).ok();
-    let container = store.mica(&["container", "inspect", "-s", "c"]).ok();
+    store.mica(&["create", "--name", "cc", "base"]).ok();
+    let container = store.mica(&["container", "inspect", "-s", "cc"]).ok();
     for key in [
         "Id",
         "State",
@@ -89,12 +89,12 @@ fn privileged_objects_have_dockers_keys() {
 #[test]
 fn privileged_what_is_missing_is_told_after_what_is_there() {
     let Some(store) = Store::with_base() else { return };
-    store.mica(&["create", "--name", "c", "base"]).ok();
-    let done = store.mica(&["inspect", "-f", "{{.Name}}", "nothere", "c"]);
-    assert_eq!((done.code, done.stdout.as_str()), (1, "/c\n"));
+    store.mica(&["create", "--name", "cc", "base"]).ok();
+    let done = store.mica(&["inspect", "-f", "{{.Name}}", "nothere", "cc"]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, "/cc\n"));
     assert!(done.stderr.contains("No such object: nothere"), "{}", done.stderr);
     let done = store.mica(&["inspect", "nothere"]);
     assert_eq!((done.code, done.stdout.as_str()), (1, "[]\n"));
-    store.mica(&["inspect", "--type", "image", "c"]).fails(1, "No such image: c");
+    store.mica(&["inspect", "--type", "image", "cc"]).fails(1, "No such image: cc");
     store.mica(&["inspect", "--type", "container", "base"]).fails(1, "No such container: base");
 }

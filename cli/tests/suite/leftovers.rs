@@ -28,10 +28,12 @@ fn privileged_nothing_is_left_behind() {
 
 fn monitors(folder: &str) -> bool {
     let Ok(processes) = fs_err::read_dir("/proc") else { return false };
+    // A monitor's arguments do not name its container, but its open files do.
     processes.flatten().any(|process| {
         let line = fs_err::read(process.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        line.contains("mica-monitor") && line.contains(folder)
+        let Ok(files) = fs_err::read_dir(process.path().join("fd")) else { return false };
+        let mut files = files.flatten().filter_map(|file| fs_err::read_link(file.path()).ok());
+        line.starts_with(b"mica-monitor") && files.any(|file| file.starts_with(folder))
     })
 }
 

@@ -94,9 +94,9 @@ fn privileged_flags_reach_the_process() {
 #[test]
 fn privileged_cidfile_holds_the_id_and_is_never_overwritten() {
     let Some(store) = Store::with_base() else { return };
-    store.mica(&["run", "--cidfile", "cid", "--name", "c", "base", "true"]).ok();
+    store.mica(&["run", "--cidfile", "cid", "--name", "cc", "base", "true"]).ok();
     let id = fs_err::read_to_string(store.path("cid")).expect("the file");
-    assert_eq!(store.mica(&["inspect", "-f", "{{.Id}}", "c"]).ok(), id);
+    assert_eq!(store.mica(&["inspect", "-f", "{{.Id}}", "cc"]).ok(), id);
     store.mica(&["run", "--cidfile", "cid", "base", "true"]).fails(125, "container ID file found");
 }
 

@@ -95,7 +95,8 @@ fn privileged_a_shell_on_a_terminal() {
     screen.types("while test \"$(stty size)\" != '33 101'; do sleep 0.02; done; echo now-$((30+3))\r");
     screen.shows("now-33");
     // The interrupt key is the container's business, not this program's.
-    screen.types("sleep 600\r");
+    screen.types("sh -c 'echo sleeping-$((1+1)); exec sleep 600'\r");
+    screen.shows("sleeping-2");
     screen.types("\x03");
     screen.types("exit 6\r");
     assert_eq!(screen.ends(), Some(6));
@@ -105,39 +106,37 @@ fn privileged_a_shell_on_a_terminal() {
 #[test]
 fn privileged_detach_attach_and_exec() {
     let Some(store) = Store::with_base() else { return };
-    let mut screen = Screen::start(&store.command(&["run", "-it", "--name", "c", "base", "sh"]));
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--name", "cc", "base", "sh"]));
     screen.types("echo first-$((1+1))\r");
     screen.shows("first-2");
     screen.types("\x10\x11");
     screen.shows("read escape sequence");
     assert_eq!(screen.ends(), Some(0));
-    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "c");
+    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "cc");
 
-    let mut screen = Screen::start(&store.command(&["exec", "-it", "--detach-keys", "ctrl-x", "c", "sh"]));
+    let mut screen = Screen::start(&store.command(&["exec", "-it", "--detach-keys", "ctrl-x", "cc", "sh"]));
     screen.types("echo second-$((1+1))\r");
     screen.shows("second-2");
     screen.types("exit 8\r");
     assert_eq!(screen.ends(), Some(8));
 
-    let mut screen = Screen::start(&store.command(&["attach", "c"]));
+    let mut screen = Screen::start(&store.command(&["attach", "cc"]));
     screen.types("echo third-$((1+1))\r");
     screen.shows("third-2");
     screen.types("exit 9\r");
     assert_eq!(screen.ends(), Some(9));
-    assert_eq!(store.mica(&["wait", "c"]).ok(), "9");
+    assert_eq!(store.mica(&["wait", "cc"]).ok(), "9");
 }
 
 #[test]
 fn privileged_a_terminal_is_restored_when_a_signal_ends_the_client() {
     let Some(store) = Store::with_base() else { return };
-    let mut screen = Screen::start(&store.command(&["run", "-it", "--sig-proxy=false", "--name", "c", "base", "sh"]));
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--sig-proxy=false", "--name", "cc", "base", "sh"]));
     screen.types("echo up-$((1+1))\r");
     screen.shows("up-2");
-    // `setsid` does not pass signals on, so the client is found as its child.
-    let children = fs_err::read_to_string(format!("/proc/{0}/task/{0}/children", screen.child.id())).expect("children");
-    let client: i32 = children.split_whitespace().next().expect("a child").parse().expect("a number");
-    let client = rustix::process::Pid::from_raw(client).expect("a process");
+    // `setsid` becomes the program: it forks only where it leads a process group already.
+    let client = rustix::process::Pid::from_child(&screen.child);
     rustix::process::kill_process(client, rustix::process::Signal::TERM).expect("sent");
     assert_eq!(screen.ends(), Some(143));
-    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "c");
+    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "cc");
 }

@@ -22,7 +22,7 @@ fn exit_codes_of_usage() {
         (&["run", "-it", "x"], 125, "the input device is not a TTY"),
         (&["run", "-d", "-a", "stdout", "x"], 125, "conflicting options"),
         (&["load", "--input"], 125, "--input"),
-        (&["logs", "--tail", "x", "c"], 1, "--tail"),
+        (&["logs", "--tail", "x", "cc"], 1, "--tail"),
         (&["build", "https://example.com/x.git"], 1, "builds from folders"),
         (&["build", "/does/not/exist"], 1, "/does/not/exist"),
         (&["cp", "a", "b"], 1, "must specify at least one container source"),
