@@ -4,19 +4,25 @@
 //! it makes every container a copy; the refusal says how to ask for it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mica_storage_api::{Flow, LogLevel};
 use mica_storage_loader::{Driver, HostServices, OpenArgs, Plugin, discover};
 
-use crate::store::layers;
+use crate::store::{boot_id, layers};
 use crate::{Engine, Error, Kind, Result};
 
 /// What is probed when nothing says otherwise, in this order.
 const PROBED: [&str; 2] = ["overlay", "btrfs"];
 /// The driver that works everywhere, slowly.
 const EVERYWHERE: &str = "vfs";
+
+/// The option by which a driver takes a probe's answer for granted.
+const SKIP: &str = "probe=skip";
+/// What is noted after the key while the driver has not refused that option.
+const SKIPS: &str = "skips\n";
 
 /// The drivers this process has opened. Nothing is opened twice: an open probes the real root.
 #[derive(Debug, Default)]
@@ -86,19 +92,60 @@ impl Engine {
         }
         let options = options_of(plugin.name(), &self.options().storage_options);
         let root = self.driver_root(plugin.name());
-        let args = OpenArgs {
-            root: &root,
-            options: &options,
-            rootless: self.options().rootless,
-            services: Arc::new(Services),
+        let open = |options: &[String]| {
+            let args =
+                OpenArgs { root: &root, options, rootless: self.options().rootless, services: Arc::new(Services) };
+            plugin.open(&args)
         };
-        let driver = plugin.open(&args).map_err(|source| {
+        let driver = self.open_probed(&plugin, &options, &open).map_err(|source| {
             // Made for a driver that declined; one that holds something does not go.
             let _ = fs_err::remove_dir(&root);
             fail(source)
         })?;
         opened.drivers.insert(driver.name().to_owned(), driver.clone());
         Ok(driver)
+    }
+}
+
+impl Engine {
+    /// Opens a driver, without its probe where an earlier process on this boot has done it: a probe makes a mount, and of
+    /// processes that start at once one waits for the other.
+    fn open_probed(
+        &self,
+        plugin: &Plugin,
+        options: &[String],
+        open: &dyn Fn(&[String]) -> mica_storage_loader::Result<Driver>,
+    ) -> mica_storage_loader::Result<Driver> {
+        let mark = self.store().run_root().join(format!("probed-{}-{}", self.store().id(), plugin.name()));
+        let Some(seen) = self.probe_key(plugin, options) else { return open(options) };
+        let known = fs_err::read_to_string(&mark).unwrap_or_default();
+        let skips = known.strip_prefix(&seen) == Some(SKIPS);
+        if skips {
+            let skipping: Vec<String> = options.iter().cloned().chain([SKIP.to_owned()]).collect();
+            match open(&skipping) {
+                // A driver that does not know the option is always cheap to open, or always probes.
+                Err(error) if error.kind() == mica_storage_api::ErrorKind::Invalid => drop(fs_err::write(&mark, &seen)),
+                result => return result,
+            }
+        }
+        let driver = open(options)?;
+        // Only a hint: whoever cannot write it probes again.
+        if !known.starts_with(&seen) {
+            let _ = fs_err::write(&mark, seen + SKIPS);
+        }
+        Ok(driver)
+    }
+
+    /// What a probe's answer depends on: this boot, this library, this file system, these options.
+    fn probe_key(&self, plugin: &Plugin, options: &[String]) -> Option<String> {
+        if options.iter().any(|option| option.starts_with("probe=")) {
+            return None;
+        }
+        let library = fs_err::metadata(plugin.path()?).ok()?;
+        let root = fs_err::metadata(self.driver_root(plugin.name())).ok()?;
+        let (boot, rootless) = (boot_id().ok()?, self.options().rootless);
+        let (library, changed, device) = (library.ino(), library.mtime_nsec() ^ library.mtime(), root.dev());
+        Some(format!("{boot} {} {library} {changed} {device} {rootless} {options:?}\n", plugin.build_id()))
     }
 }
 

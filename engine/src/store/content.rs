@@ -77,9 +77,10 @@ impl Store {
 
     /// Reads a manifest or config and verifies its digest.
     pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut file = self.open_blob(digest)?.take(DOCUMENT_MAX + 1);
-        file.read_to_end(&mut bytes).map_err(Error::io("read", self.blob_path(digest)))?;
+        let file = self.open_blob(digest)?;
+        let size = file.metadata().map_or(0, |found| found.len().min(DOCUMENT_MAX));
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(Error::io("read", self.blob_path(digest)))?;
         let mut hasher = Hasher::with(digest.algorithm());
         hasher.update(&bytes);
         if hasher.finish() != *digest {

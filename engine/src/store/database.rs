@@ -5,6 +5,7 @@
 //! close. Writers queue on an flock first, because waiting for SQLite's own lock is polling.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,10 @@ use crate::{Durability, Error, Kind, Result};
 
 /// How long a writer waits for others: 64 processes that each hold the lock for a second.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the log grows before it is written back. The first process to open the database reads the log from its
+/// beginning, and here nearly every process is the first: SQLite's 1000 pages would cost each of them two milliseconds.
+const LOG_PAGES: i64 = 128;
 
 /// When a transaction is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl Database {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&lock_path)
             .map_err(Error::io("open", lock_path))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -155,6 +161,7 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     let mut persist = 1;
     connection.file_control(None::<&str>, FileControl::PersistWal(&mut persist))
 }

@@ -28,7 +28,7 @@ pub(crate) mod sweep;
 pub(crate) mod volumes;
 
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction};
@@ -69,7 +69,11 @@ impl Store {
         if identity.format > FORMAT {
             return Err(Error::refused(
                 Kind::Unsupported,
-                format!("store `{}` has format {}, and this version of mica knows formats up to {FORMAT}", root.display(), identity.format),
+                format!(
+                    "store `{}` has format {}, and this version of mica knows formats up to {FORMAT}",
+                    root.display(),
+                    identity.format
+                ),
             )
             .with_hint("use the newer mica that wrote it, or name another store with `--root`"));
         }
@@ -162,14 +166,20 @@ fn create(root: &Path) -> Result<Identity> {
     let _ = fs_err::remove_file(&file.0);
     match linked {
         Ok(()) => Ok(identity),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_identity(root)?
-            .ok_or_else(|| Error::refused(Kind::Unavailable, format!("store `{}` vanished while it was opened", root.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_identity(root)?.ok_or_else(|| {
+            Error::refused(Kind::Unavailable, format!("store `{}` vanished while it was opened", root.display()))
+        }),
         Err(error) => Err(Error::io("create", path)(error)),
     }
 }
 
 fn tempfile_in(root: &Path) -> Result<(PathBuf, std::fs::File)> {
     let path = root.join(format!("store.json.{}", fresh_id()));
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::io("create", &path))?;
     Ok((path, file))
 }

@@ -38,7 +38,7 @@ fn privileged_a_loaded_image_shows_its_layers_as_one_tree() {
         let ground = Ground::new(driver);
         let engine = ground.engine();
         let image = sample("sample:1");
-        let loaded = ground.load(&engine, &docker_archive(&[image.clone()])).unwrap();
+        let loaded = ground.load(&engine, &docker_archive(std::slice::from_ref(&image))).unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!(loaded[0].image, Digest::sha256_of(image.config.to_string().as_bytes()));
         assert_eq!(loaded[0].references, [Reference::parse("sample:1").unwrap()]);

@@ -71,7 +71,7 @@ fn privileged_scratch_has_no_layers_and_takes_writes() {
         let sealed = wait(engine.rw_seal(&chain, "first", Source::Consume)).unwrap();
         let view = wait(engine.view_mount(&sealed.chain)).unwrap();
         assert_eq!(read(&view, "hello").unwrap(), "world", "{driver}");
-        assert_eq!(sealed.chain.stack(), [sealed.diff_id.clone()], "{driver}");
+        assert_eq!(sealed.chain.stack(), std::slice::from_ref(&sealed.diff_id), "{driver}");
     }
 }
 
