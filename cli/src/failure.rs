@@ -47,8 +47,32 @@ pub fn run_code(failure: &anyhow::Error) -> u8 {
     }
 }
 
-/// The message with every cause that adds something to it.
+/// The message with every cause that adds something to it, in Docker's words where scripts look for them.
 pub fn chain(failure: &anyhow::Error) -> String {
+    dockers_words(&plain_chain(failure))
+}
+
+/// What scripts search for: the engine's words, then Docker's around the same name.
+const WORDS: [(&str, &str, &str, &str); 4] = [
+    ("no such container: `", "`", "No such container: ", ""),
+    ("no such image: `", "`", "No such image: ", ""),
+    ("no such volume: `", "`", "No such volume: ", ""),
+    ("unable to find image `", "`", "Unable to find image '", "'"),
+];
+
+fn dockers_words(text: &str) -> String {
+    for (begin, end, docker_begin, docker_end) in WORDS {
+        if let Some((before, rest)) = text.split_once(begin)
+            && (before.is_empty() || before.ends_with(": "))
+            && let Some((name, after)) = rest.split_once(end)
+        {
+            return format!("{before}{docker_begin}{name}{docker_end}{after}");
+        }
+    }
+    text.to_owned()
+}
+
+fn plain_chain(failure: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in failure.chain() {
         let words = cause.to_string();
@@ -91,6 +115,20 @@ mod tests {
         assert_eq!(hints(&error), ["install it"]);
         let twice = Err::<(), _>(std::io::Error::other("boom")).context("it failed: boom").expect_err("an error");
         assert_eq!(chain(&twice), "it failed: boom");
+    }
+
+    #[test]
+    fn scripts_find_the_words_they_look_for() {
+        let cases = [
+            ("no such container: `x`", "No such container: x"),
+            ("cannot build: no such image: `a:1`", "cannot build: No such image: a:1"),
+            ("unable to find image `x:latest` locally", "Unable to find image 'x:latest' locally"),
+            ("there is no such container: `x`", "there is no such container: `x`"),
+            ("no such container: `x", "no such container: `x"),
+        ];
+        for (engine, docker) in cases {
+            assert_eq!(chain(&anyhow::anyhow!("{engine}")), docker);
+        }
     }
 
     #[test]

@@ -135,6 +135,9 @@ pub enum Command {
     System(groups::System),
     /// Print a completion script for a shell
     Completion(completion::Completion),
+    /// Wait for a container and remove it if it was made with `--rm`
+    #[command(name = "__finish", hide = true)]
+    Finish(run::Finish),
     /// Write man pages and completions into a folder
     #[command(name = "__docs", hide = true)]
     Docs(docs::Docs),

@@ -1,4 +1,4 @@
-//! `run`.
+//! `run`, and what takes over when its client leaves early.
 
 use clap::{ArgAction, Args};
 
@@ -21,4 +21,11 @@ pub struct Run {
     /// The container.
     #[command(flatten)]
     pub container: ContainerArgs,
+}
+
+/// Wait for a container and remove it if it was made with `--rm`.
+#[derive(Debug, Args)]
+pub struct Finish {
+    /// The container
+    pub id: String,
 }

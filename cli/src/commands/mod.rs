@@ -45,6 +45,7 @@ pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()
         Command::Docs(args) => completion::docs(args),
         Command::Exec(args) => exec::run(context, args).await,
         Command::Export(args) => export::run(context, args).await,
+        Command::Finish(args) => run::finish(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Images(args) => images::run(context, args).await,
         Command::Import(args) => import::run(context, args).await,

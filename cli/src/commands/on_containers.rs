@@ -53,7 +53,7 @@ pub(super) async fn rm(context: &Context, args: &args::rm::Rm) -> anyhow::Result
     each(&args.containers, async |name| match engine.remove(name, options).await {
         // What is not there needs no force to be gone, so with force it is no failure.
         Err(error) if args.force && error.kind() == mica_engine::Kind::NotFound => {
-            output::warn(format!("Error: {error}"));
+            output::error(&error.into());
             Ok(())
         }
         Err(error) => Err(error.into()),

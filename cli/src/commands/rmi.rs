@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context, args: &Rmi) -> anyhow::Result<()> {
         Ok(removed) => removed.iter().try_for_each(|removed| output::line(describe(removed))),
         // What is not there needs no force to be gone, so with force it is no failure.
         Err(error) if args.force && error.kind() == mica_engine::Kind::NotFound => {
-            output::warn(format!("Error: {error}"));
+            output::error(&error.into());
             Ok(())
         }
         Err(error) => Err(error.into()),

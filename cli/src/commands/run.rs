@@ -1,15 +1,17 @@
 //! `run`: in the background it prints the ID; in the foreground it becomes the container's terminal and exit code.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Stdio;
 
-use mica_engine::Engine;
 use mica_engine::ops::create::CreateRequest;
 use mica_engine::ops::run::RunRequest;
 use mica_engine::ops::start::{StartOptions, Started};
+use mica_engine::{Engine, Kind};
 
 use super::status;
 use crate::args::container::{ContainerArgs, StreamName};
-use crate::args::run::Run;
+use crate::args::run::{Finish, Run};
 use crate::context::Context;
 use crate::failure::{Status, run_code};
 use crate::stream::{self, Ending, Signals, Streams};
@@ -67,23 +69,52 @@ pub(super) async fn follow(
             engine.run_finished(&id).await?;
             status(code)
         }
-        Ending::Detached => Ok(()),
+        Ending::Detached => leave(engine, &id).await,
         Ending::Lost => {
             let code = engine.wait(&id).await?;
             engine.run_finished(&id).await?;
             status(code)
         }
-        Ending::Signalled(number) => status(128 + number),
+        Ending::Signalled(number) => {
+            leave(engine, &id).await?;
+            status(128 + number)
+        }
         Ending::Closed => {
             // A closed pipe is a signal too, and process 1 of a container would ignore the one a pipe sends.
             if sig_proxy {
                 let _ = engine.kill(&id, "KILL").await;
                 engine.wait(&id).await?;
                 engine.run_finished(&id).await?;
+            } else {
+                leave(engine, &id).await?;
             }
             Err(output::Closed.into())
         }
     }
+}
+
+/// `__finish`: stays in the place of a client that left a container made with `--rm`.
+pub(super) async fn finish(context: &Context, args: &Finish) -> anyhow::Result<()> {
+    let engine = context.engine()?;
+    engine.wait(&args.id).await?;
+    Ok(engine.run_finished(&args.id).await?)
+}
+
+/// Leaves a running container. The client of a foreground container removes it at its end when it was made with `--rm`;
+/// one that leaves earlier starts somebody who stays.
+async fn leave(engine: &Engine, id: &str) -> anyhow::Result<()> {
+    let removes = match engine.container(id).await {
+        Ok(summary) => summary.record.spec.auto_remove,
+        Err(error) if error.kind() == Kind::NotFound => false,
+        Err(error) => return Err(error.into()),
+    };
+    if let (true, Some((program, flags))) = (removes, engine.options().self_command.split_first()) {
+        let mut command = std::process::Command::new(program);
+        command.args(flags).args(["__finish", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // In a process group of its own, keys typed at this terminal do not reach it.
+        command.process_group(0).spawn()?;
+    }
+    Ok(())
 }
 
 /// Says what the engine thinks a person should know.

@@ -10,7 +10,7 @@ fn context(store: &Store, dockerfile: &str) {
     fs_err::write(store.path("ctx/.dockerignore"), "ignored\n").expect("written");
 }
 
-const DOCKERFILE: &str = "FROM base\nARG WHO=nobody\nCOPY . /app/\nRUN echo made by $WHO > /app/who && echo shouted\nCMD [\"cat\", \"/app/who\"]\n";
+const DOCKERFILE: &str = "FROM base\nARG WHO=nobody\nCOPY . /app/\nRUN echo made by $WHO > /app/who && echo sh''outed\nCMD [\"cat\", \"/app/who\"]\n";
 
 #[test]
 fn privileged_build_run_and_cache() {

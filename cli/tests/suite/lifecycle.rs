@@ -84,7 +84,7 @@ fn privileged_listings_filter_and_format() {
     let heading: Vec<&str> =
         table.lines().next().unwrap_or_default().split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
     assert_eq!(heading, ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]);
-    assert!(table.contains("\"echo a long comman…\""), "{table}");
+    assert!(table.contains("\"echo a long command…\""), "{table}");
     assert_eq!(
         store
             .mica(&["ps", "-a", "--filter", "name=aa", "--format", "{{.Label \"x\"}} {{.Labels}}"])

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-use crate::support::Store;
+use crate::support::{Store, until};
 
 /// A terminal with a program on it.
 struct Screen {
@@ -139,4 +139,17 @@ fn privileged_a_terminal_is_restored_when_a_signal_ends_the_client() {
     rustix::process::kill_process(client, rustix::process::Signal::TERM).expect("sent");
     assert_eq!(screen.ends(), Some(143));
     assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "cc");
+}
+
+#[test]
+fn privileged_a_container_with_rm_that_was_left_goes_when_it_ends() {
+    let Some(store) = Store::with_base() else { return };
+    let mut screen = Screen::start(&store.command(&["run", "-it", "--rm", "--name", "cc", "base", "sh"]));
+    screen.types("echo up-$((1+1))\r");
+    screen.shows("up-2");
+    screen.types("\x10\x11");
+    assert_eq!(screen.ends(), Some(0));
+    assert_eq!(store.mica(&["ps", "--format", "{{.Names}}"]).ok(), "cc");
+    store.mica(&["kill", "cc"]).ok();
+    until("the container to go", || store.mica(&["ps", "-aq"]).ok().is_empty());
 }
