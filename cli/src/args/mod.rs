@@ -43,15 +43,22 @@ pub mod wait;
 
 use clap::{Parser, Subcommand};
 
+const ENVIRONMENT: &str = "\
+Environment:
+  MICA_STORAGE_OPTS  options of the storage driver, between commas
+  MICA_STORAGE_PATH  folders with storage drivers, between colons
+  NO_COLOR           no colours, whatever its value
+
+Config files: /etc/mica/config.toml, then $XDG_CONFIG_HOME/mica/config.toml";
+
 /// Mica builds images and runs containers, without a daemon.
 #[derive(Debug, Parser)]
 #[command(
     name = "mica",
     version,
-    about,
     disable_help_subcommand = true,
-    infer_subcommands = false,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = ENVIRONMENT
 )]
 pub struct Cli {
     /// What applies to every command.

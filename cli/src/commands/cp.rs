@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mica_engine::ops::copy::CopyOptions;
 
+use super::export::{sink, written};
 use crate::args::cp::Cp;
 use crate::context::Context;
 
@@ -18,8 +19,8 @@ pub(super) async fn run(context: &Context, args: &Cp) -> anyhow::Result<()> {
             if std::io::stdout().is_terminal() {
                 anyhow::bail!("cowardly refusing to write an archive to a terminal: redirect standard output");
             }
-            let out = super::export::sink(None)?;
-            Ok(context.engine()?.copy_out(container, Path::new(path), options, out).await?)
+            let out = sink(None)?;
+            written(context.engine()?.copy_out(container, Path::new(path), options, out).await)
         }
         (Side::Container(container, path), Side::Host(target)) => {
             Ok(context.engine()?.copy_from(container, Path::new(path), keep_slash(target)?, options).await?)

@@ -5,12 +5,24 @@ use std::path::Path;
 
 use crate::args::export::Export;
 use crate::context::Context;
-use crate::files;
+use crate::{files, output};
 
 /// `export`.
 pub(super) async fn run(context: &Context, args: &Export) -> anyhow::Result<()> {
     let sink = sink(args.output.as_deref())?;
-    Ok(context.engine()?.export(&args.container, sink).await?)
+    written(context.engine()?.export(&args.container, sink).await)
+}
+
+/// The outcome of writing an archive: one whose reader has gone is no failure worth a message.
+pub(super) fn written(outcome: mica_engine::Result<()>) -> anyhow::Result<()> {
+    let failure = match outcome {
+        Ok(()) => return Ok(()),
+        Err(error) => anyhow::Error::new(error),
+    };
+    let closed = failure.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if closed { Err(output::Closed.into()) } else { Err(failure) }
 }
 
 /// Where an archive goes.

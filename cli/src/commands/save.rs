@@ -1,6 +1,6 @@
 //! `save`: images to a file or a pipe, never to a terminal.
 
-use super::export::sink;
+use super::export::{sink, written};
 use crate::args::save::Save;
 use crate::context::Context;
 
@@ -11,5 +11,5 @@ pub(super) async fn run(context: &Context, args: &Save) -> anyhow::Result<()> {
     for name in &args.images {
         engine.inspect_image(name).await?;
     }
-    Ok(engine.save(&args.images, args.format.into(), sink(args.output.as_deref())?).await?)
+    written(engine.save(&args.images, args.format.into(), sink(args.output.as_deref())?).await)
 }

@@ -48,7 +48,8 @@ impl Tty {
     fn draw(&self, act: impl FnOnce(&mut State) -> String) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let permanent = act(&mut state);
-        let width = terminal::size().map_or(80, |(_, columns)| usize::from(columns.max(20)));
+        let width =
+            terminal::size().map_or(80, |(_, columns)| if columns == 0 { 80 } else { usize::from(columns.max(20)) });
         let mut text = String::new();
         if state.drawn > 0 {
             let _ = write!(text, "\x1b[{}A\x1b[J", state.drawn);

@@ -1,5 +1,7 @@
 //! Images: names, commit, history, archives, removal.
 
+use std::process::Stdio;
+
 use crate::support::Store;
 
 #[test]
@@ -76,4 +78,14 @@ fn privileged_the_store_is_described() {
     let kinds: Vec<&str> = usage.lines().skip(1).map(|line| line.split("  ").next().unwrap_or_default()).collect();
     assert_eq!(kinds, ["Images", "Containers", "Local Volumes", "Build Cache"]);
     assert!(store.mica(&["system", "check"]).ok().ends_with("the store is clean"));
+}
+
+#[test]
+fn privileged_a_reader_that_goes_is_no_error() {
+    let Some(store) = Store::with_base() else { return };
+    let mut child =
+        store.command(&["save", "base"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), b"".as_slice()));
 }
