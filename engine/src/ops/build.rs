@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use mica_layer::Digest;
-use mica_storage_api::ObjectKind;
+use mica_storage_api::{Caps, ObjectKind};
 
-use crate::build::{Base, BuildHost, BuildOutcome, BuildProgress, BuildRequest, CachedStep, RunOutput, RunStep, Stack, Workspace};
+use crate::build::{
+    Base, BuildHost, BuildOutcome, BuildProgress, BuildRequest, CachedStep, RunOutput, RunStep, Stack, Workspace,
+};
 use crate::image::ImageConfig;
 use crate::ops::publish::NewImage;
-use crate::storage::{Chain, Source, Volatility, stage};
+use crate::storage::{Chain, Hold, Source, Volatility, stage};
 use crate::store::fresh_id;
 use crate::store::layers::NewRows;
 use crate::store::locks::{Lock, LockName};
@@ -23,7 +25,18 @@ impl Engine {
     /// Builds an image.
     pub async fn build(&self, request: BuildRequest, progress: &dyn BuildProgress) -> Result<BuildOutcome> {
         let host = Host { engine: self.clone(), held: Arc::default() };
-        self.options().builder.clone().build(&host, request, progress).await
+        let outcome = self.options().builder.clone().build(&host, request, progress).await;
+        drop(host);
+        self.blocking(Engine::drop_inner_trees).await?;
+        outcome
+    }
+
+    /// A driver that keeps whole trees keeps those of tops alone; the steps of a build leave one each.
+    fn drop_inner_trees(&self) -> Result<()> {
+        match self.opened_driver() {
+            Some(driver) if driver.info().caps.contains(Caps::LINEAR_SNAPSHOT) => self.reclaim().map(drop),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -31,6 +44,7 @@ impl Engine {
 #[derive(Debug, Default)]
 struct Held {
     chains: Vec<Chain>,
+    stacks: Vec<Hold>,
     cache_keys: Vec<Digest>,
 }
 
@@ -58,11 +72,18 @@ impl BuildHost for Host {
             _ => error,
         })?;
         if pull {
-            return Err(Error::refused(Kind::Unsupported, format!("cannot ask a registry for `{reference}`: this version has no registry client"))
-                .with_hint("leave `--pull` out to build on the local image"));
+            return Err(Error::refused(
+                Kind::Unsupported,
+                format!("cannot ask a registry for `{reference}`: this version has no registry client"),
+            )
+            .with_hint("leave `--pull` out to build on the local image"));
         }
         if let Some(platform) = platform {
-            let own = [Some(found.config.os.as_str()), Some(found.config.architecture.as_str()), found.config.variant.as_deref()];
+            let own = [
+                Some(found.config.os.as_str()),
+                Some(found.config.architecture.as_str()),
+                found.config.variant.as_deref(),
+            ];
             let own: Vec<&str> = own.into_iter().flatten().collect();
             let wanted: Vec<&str> = platform.split('/').collect();
             if !own.iter().zip(&wanted).all(|(own, wanted)| own == wanted) {
@@ -77,10 +98,16 @@ impl BuildHost for Host {
         let wanted = key.clone();
         let found = self.engine.blocking(move |engine| engine.store().cached_step(&wanted)).await?;
         let Some(step) = found else { return Ok(None) };
-        // What was found may be removed at any moment: it counts once it is held.
-        let Ok(chain) = self.engine.ensure_chain(&step.stack.diff_ids).await else { return Ok(None) };
+        // What was found may be removed at any moment: it counts once it is held. Its tree is not made: the next step may
+        // be cached too, and a driver that keeps whole trees would copy one for each.
+        let (wanted, stack) = (key.clone(), step.stack.diff_ids.clone());
+        let hold = self.engine.blocking(move |engine| {
+            let hold = engine.hold_stack(&engine.selected_driver()?, &stack)?;
+            Ok(engine.store().cached_step(&wanted)?.map(|_| hold))
+        });
+        let Some(hold) = hold.await? else { return Ok(None) };
         let mut held = self.held();
-        held.chains.push(chain);
+        held.stacks.push(hold);
         held.cache_keys.push(key.clone());
         Ok(Some(step))
     }
@@ -97,7 +124,15 @@ impl BuildHost for Host {
         let name = LockName::Stage(chain.driver().to_owned(), id.clone());
         let lock = self.engine.blocking(move |engine| engine.store().lock_exclusive(&name)).await?;
         // From here on, dropping the step takes the tree away.
-        let mut step = Step { engine: self.engine.clone(), held: self.held.clone(), chain, id, root: None, sealed: false, _lock: lock };
+        let mut step = Step {
+            engine: self.engine.clone(),
+            held: self.held.clone(),
+            chain,
+            id,
+            root: None,
+            sealed: false,
+            _lock: lock,
+        };
         self.engine.rw_create(&step.chain, &step.id).await?;
         step.root = Some(self.engine.rw_mount(&step.chain, &step.id, Volatility::Volatile).await?);
         Ok(Box::new(step))
@@ -127,8 +162,13 @@ impl BuildHost for Host {
 
 fn missing(reference: &str, error: Error) -> Error {
     match Reference::parse(reference) {
-        Ok(reference) => Error::refused(Kind::NotFound, format!("Unable to find image '{}' locally", reference.familiar()))
-            .with_hint("this version has no registry client: bring the image with `mica load`, `mica import` or `mica build`"),
+        Ok(reference) => Error::refused(
+            Kind::NotFound,
+            format!("Unable to find image '{}' locally", reference.familiar()),
+        )
+        .with_hint(
+            "this version has no registry client: bring the image with `mica load`, `mica import` or `mica build`",
+        ),
         Err(_) => error,
     }
 }

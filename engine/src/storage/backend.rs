@@ -47,6 +47,11 @@ impl Engine {
         Ok(driver)
     }
 
+    /// The driver for new snapshots, if this process has needed one.
+    pub(crate) fn opened_driver(&self) -> Option<Driver> {
+        self.0.backends.0.lock().unwrap_or_else(PoisonError::into_inner).selected.clone()
+    }
+
     /// The driver of this name. Blocks.
     pub(crate) fn driver(&self, name: &str) -> Result<Driver> {
         let mut opened = self.0.backends.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,6 +43,10 @@ impl Chain {
     }
 }
 
+/// The layers of a stack, held in place whether or not a driver has them unpacked.
+#[derive(Debug)]
+pub(crate) struct Hold(#[expect(dead_code, reason = "held for the locks in it")] Vec<Lock>);
+
 /// A writable tree that became a layer.
 #[derive(Debug)]
 pub struct Sealed {
@@ -60,6 +64,16 @@ impl Engine {
         let Some(mut chain) = self.pin_top(driver, stack)? else { return Ok(None) };
         self.hold_layers(&mut chain)?;
         Ok(Some(chain))
+    }
+
+    /// Holds the layers of a stack, and its chain where the driver has it. What is not there is not made. Blocks.
+    pub(crate) fn hold_stack(&self, driver: &Driver, stack: &[DiffId]) -> Result<Hold> {
+        if let Some(chain) = self.pin_chain(driver, stack)? {
+            return Ok(Hold(chain.locks));
+        }
+        let distinct: BTreeSet<&DiffId> = stack.iter().collect();
+        let locks = distinct.into_iter().map(|diff_id| self.store().lock_shared(&LockName::Layer(diff_id.clone())));
+        locks.collect::<Result<_>>().map(Hold)
     }
 
     /// Holds the chain's rows on the driver, and with them the row of its topmost layer.

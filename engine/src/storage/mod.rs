@@ -20,6 +20,7 @@ use mica_storage_loader::Driver;
 use rustix::fs::{Mode, OFlags, fstat, open, syncfs};
 
 pub(crate) use backend::Backends;
+pub(crate) use chain::Hold;
 pub(crate) use chain::key;
 pub use chain::{Chain, Sealed};
 pub use mica_layer::{Change, ChangeKind};

@@ -1,5 +1,7 @@
 //! A driver's stage with the lock that tells a live one from a dead one's.
 
+use std::time::Duration;
+
 use mica_layer::{Target, Whiteouts};
 use mica_storage_api::{ObjectKind, StageArgs, StageKind, Whiteout};
 use mica_storage_loader::{Driver, Stage};
@@ -9,13 +11,28 @@ use crate::store::fresh_id;
 use crate::store::locks::{Lock, LockName};
 use crate::{Engine, Error, Result};
 
+/// What an abandoned stage costs whoever abandoned it.
+const REAP_BUDGET: Duration = Duration::from_secs(1);
+
 /// Something being written. Dropped without a commit, it is gone; after a crash its free lock gives it away.
 #[derive(Debug)]
 pub(crate) struct OpenStage {
+    engine: Engine,
     driver: Driver,
-    stage: Stage,
+    // None once it is committed.
+    stage: Option<Stage>,
     // None for a promotion, whose bytes belong to a container until the commit.
     _lock: Option<Lock>,
+}
+
+impl Drop for OpenStage {
+    fn drop(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            drop(stage);
+            // A layer may be large, and nobody else would empty the trash soon. What is left waits for the next command.
+            let _ = self.engine.reap_for(&self.driver, REAP_BUDGET);
+        }
+    }
 }
 
 impl Engine {
@@ -43,20 +60,21 @@ impl Engine {
         let args = StageArgs::new(kind, key(id)?, &parents);
         let stage =
             driver.stage_begin(&args).map_err(|source| Error::Storage { operation: "begin a snapshot", source })?;
-        Ok(OpenStage { driver: driver.clone(), stage, _lock: lock })
+        Ok(OpenStage { engine: self.clone(), driver: driver.clone(), stage: Some(stage), _lock: lock })
     }
 }
 
 impl OpenStage {
     /// Where a layer is applied.
     pub(crate) fn target(&self) -> Target<'_> {
-        let whiteouts = match self.stage.whiteout() {
+        let stage = self.stage();
+        let whiteouts = match stage.whiteout() {
             Whiteout::Direct => Whiteouts::Direct,
             Whiteout::OverlayTrusted => Whiteouts::OverlayTrusted,
             Whiteout::OverlayUser => Whiteouts::OverlayUser,
             Whiteout::OciFiles => Whiteouts::OciFiles,
         };
-        Target { root: self.stage.target(), merged: self.stage.merged(), whiteouts }
+        Target { root: stage.target(), merged: stage.merged(), whiteouts }
     }
 
     /// Publishes it as a layer. The caller holds the key's lock and knows that the key has no row, so whatever lies there is
@@ -66,16 +84,19 @@ impl OpenStage {
         self.commit(name)
     }
 
-    /// Publishes it as a writable tree, replacing what a dead command may have left under the name.
+    /// Publishes it as a writable tree. A name that is taken is an error of the driver's kind `Exists`.
     pub(crate) fn commit_rw(self, name: &str) -> Result<()> {
-        match self.stage.commit(key(name)?) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(Error::Storage { operation: "create a writable snapshot", source }),
-        }
+        self.commit(name).map(drop)
     }
 
-    fn commit(self, name: &str) -> Result<u64> {
-        self.stage.commit(key(name)?).map_err(|source| Error::Storage { operation: "commit a snapshot", source })
+    fn commit(mut self, name: &str) -> Result<u64> {
+        let name = key(name)?;
+        let stage = self.stage.take().expect("a stage is taken by the one commit that consumes it");
+        stage.commit(name).map_err(|source| Error::Storage { operation: "commit a snapshot", source })
+    }
+
+    fn stage(&self) -> &Stage {
+        self.stage.as_ref().expect("a stage is taken by the one commit that consumes it")
     }
 }
 

@@ -47,7 +47,8 @@ impl Ground {
         loaded
     }
 
-    /// Bytes below the store's directories of content and drivers, and how many files and directories of theirs there are.
+    /// Bytes below the store's directories of content, drivers and locks, and what is there. A chain's lock file stays as
+    /// long as the chain.
     pub fn weight(&self) -> (u64, Vec<String>) {
         let mut names = Vec::new();
         let mut bytes = 0;
@@ -58,12 +59,18 @@ impl Ground {
                 names.push(path.strip_prefix(self.root()).unwrap().display().to_string());
             });
         }
+        names.retain(|name| !name.starts_with("locks/chain-"));
         names.sort();
         (bytes, names)
     }
 }
 
 pub fn open(directory: &Path, driver: &str) -> Engine {
+    open_with(directory, driver, Arc::new(Nothing))
+}
+
+/// An engine that builds with `builder`.
+pub fn open_with(directory: &Path, driver: &str, builder: Arc<dyn Builder>) -> Engine {
     Engine::open(Options {
         root: directory.join("root"),
         run_root: directory.join("run"),
@@ -71,7 +78,7 @@ pub fn open(directory: &Path, driver: &str) -> Engine {
         storage_options: Vec::new(),
         driver_search: SearchPath::new([libraries()]),
         runtime: Arc::new(Nothing),
-        builder: Arc::new(Nothing),
+        builder,
         default_network: "none".into(),
         durability: Durability::Full,
         rootless: false,

@@ -1,5 +1,6 @@
 //! The store on real drivers: archives in and out, snapshots, crashes, many processes, hostile input.
 
+mod builds;
 mod concurrency;
 mod crash;
 mod ground;
