@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Kind, Result};
 
+/// Where control groups are mounted, on the host and in containers.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// Facts of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Mask of the capabilities this program can give away.
     pub capabilities: u64,
     /// True when the kernel has one control group hierarchy for everything.
     pub cgroup_v2: bool,
+    /// With version 1, where its hierarchies are mounted, one directory each.
+    pub cgroup_v1: Vec<String>,
     /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
     pub recursive_read_only: bool,
 }
@@ -20,9 +25,11 @@ impl Host {
     pub fn read() -> Result<Host> {
         let sets = rustix::thread::capabilities(None)
             .map_err(|errno| Error::io("read the capabilities of", "/proc/self")(errno.into()))?;
+        let cgroup_v2 = Path::new(CGROUPS).join("cgroup.controllers").exists();
         Ok(Host {
             capabilities: sets.effective.bits() as u64,
-            cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            cgroup_v2,
+            cgroup_v1: if cgroup_v2 { Vec::new() } else { hierarchies() },
             recursive_read_only: kernel_at_least(rustix::system::uname().release().to_str().unwrap_or_default(), (5, 12)),
         })
     }
@@ -42,6 +49,13 @@ pub fn find_init() -> Result<PathBuf> {
         Error::refused(Kind::Unavailable, format!("no static init found for `--init`: looked for `{}`", PLACES.join("`, `")))
             .with_hint("install one, for example with `apt install tini`")
     })
+}
+
+fn hierarchies() -> Vec<String> {
+    let entries = fs_err::read_dir(CGROUPS).into_iter().flatten().flatten();
+    // Links such as `cpu` to `cpu,cpuacct` lead to what is listed anyway.
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.filter_map(|entry| entry.path().into_os_string().into_string().ok()).collect()
 }
 
 fn kernel_at_least(release: &str, wanted: (u32, u32)) -> bool {

@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 
 use super::capabilities;
 use super::devices::{self, HostDevice};
-use super::host::Host;
+use super::host::{CGROUPS, Host};
 use super::merge::{DEFAULT_PATH, environment};
 use super::mounts::{INIT_TARGET, MountInput, mounts};
 use super::resources::{resources, rlimits};
@@ -26,6 +26,9 @@ const MASKED: [&str; 12] = [
 
 /// What a container may read but not write.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The hierarchy of version 1 that limits nothing and only systemd uses.
+const SYSTEMD_CGROUPS: &str = "/sys/fs/cgroup/systemd";
 
 /// Everything a configuration is made of.
 #[derive(Debug)]
@@ -85,14 +88,14 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
     let seccomp = seccomp(spec, &capabilities)?;
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(namespaces(spec, input.host)?))
+        .set_namespaces(Some(namespaces(spec, &input.host)?))
         .set_cgroups_path(Some(Path::new("/mica").join(input.id)))
         .set_resources(Some(resources(&spec.resources, devices::rules(input.devices, spec)?)?))
         .set_devices(Some(devices::nodes(input.devices)?).filter(|devices| !devices.is_empty()))
         .set_seccomp(seccomp)
         .set_sysctl(Some(spec.sysctls.clone().into_iter().collect()).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
-        .set_masked_paths(Some(paths(&MASKED, spec)))
-        .set_readonly_paths(Some(paths(&READ_ONLY, spec)))
+        .set_masked_paths(Some(masked_paths(spec, &input.host)))
+        .set_readonly_paths(Some(read_only_paths(spec, &input.host)))
         .set_rootfs_propagation(None);
     let mut built = Spec::default();
     built
@@ -173,7 +176,7 @@ fn seccomp(spec: &ContainerSpec, capabilities: &std::collections::HashSet<oci_sp
     }
 }
 
-fn namespaces(spec: &ContainerSpec, host: Host) -> Result<Vec<LinuxNamespace>> {
+fn namespaces(spec: &ContainerSpec, host: &Host) -> Result<Vec<LinuxNamespace>> {
     let mut kinds =
         vec![LinuxNamespaceType::Mount, LinuxNamespaceType::Uts, LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc];
     if spec.network == NetworkMode::None {
@@ -184,6 +187,26 @@ fn namespaces(spec: &ContainerSpec, host: Host) -> Result<Vec<LinuxNamespace>> {
         kinds.push(LinuxNamespaceType::Cgroup);
     }
     kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().map_err(unbuildable)).collect()
+}
+
+/// With version 1, libcontainer makes a mount of each hierarchy without regard for `ro`, so they are made read-only once
+/// more: a container that can write to its group lifts its own limits.
+fn read_only_paths(spec: &ContainerSpec, host: &Host) -> Vec<String> {
+    let mut list = paths(&READ_ONLY, spec);
+    if !spec.privileged && !host.cgroup_v1.is_empty() {
+        list.push(CGROUPS.to_owned());
+        list.extend(host.cgroup_v1.iter().filter(|path| *path != SYSTEMD_CGROUPS).cloned());
+    }
+    list
+}
+
+/// libcontainer leaves containers at the root of systemd's own hierarchy, which shows the host's groups.
+fn masked_paths(spec: &ContainerSpec, host: &Host) -> Vec<String> {
+    let mut list = paths(&MASKED, spec);
+    if !spec.privileged && host.cgroup_v1.iter().any(|path| path == SYSTEMD_CGROUPS) {
+        list.push(SYSTEMD_CGROUPS.to_owned());
+    }
+    list
 }
 
 fn paths(list: &[&str], spec: &ContainerSpec) -> Vec<String> {
@@ -209,7 +232,7 @@ mod tests {
             volumes: &[],
             devices: &[],
             init: None,
-            host: Host { capabilities: u64::MAX >> 23, cgroup_v2: false, recursive_read_only: true },
+            host: Host { capabilities: u64::MAX >> 23, cgroup_v2: false, cgroup_v1: vec!["/sys/fs/cgroup/pids".into(), SYSTEMD_CGROUPS.into()], recursive_read_only: true },
         };
         serde_json::to_value(configuration(&input).unwrap()).unwrap()
     }
@@ -231,8 +254,9 @@ mod tests {
         assert_eq!(process["user"]["umask"], 0o022);
         assert!(process.get("rlimits").is_none() && spec.get("annotations").is_none(), "{process}");
         let linux = &spec["linux"];
-        assert_eq!(linux["maskedPaths"].as_array().unwrap().len(), 12);
-        assert_eq!(linux["readonlyPaths"].as_array().unwrap().len(), 5);
+        assert_eq!(linux["maskedPaths"].as_array().unwrap().len(), 13);
+        assert_eq!(linux["readonlyPaths"].as_array().unwrap().len(), 7);
+        assert_eq!(linux["readonlyPaths"][6], "/sys/fs/cgroup/pids");
         assert_eq!(linux["cgroupsPath"], "/mica/0123456789abcdef");
         assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
         let kinds: Vec<&str> = linux["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
