@@ -6,18 +6,18 @@
 mod options;
 mod spec;
 
-use mica_layer::{Digest, DiffId};
+use mica_layer::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::image::ContainerDefaults;
 
 pub use options::{
-    parse_add_host, parse_cpus, parse_device, parse_log_option, parse_security_option, parse_size, parse_sysctl, parse_tmpfs,
-    parse_ulimit, parse_volume,
+    parse_add_host, parse_cpus, parse_device, parse_log_option, parse_security_option, parse_size, parse_sysctl,
+    parse_tmpfs, parse_ulimit, parse_volume,
 };
 pub use spec::{
-    ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountSource, MountSpec, NetworkMode, Propagation, Resources, SeccompChoice,
-    TmpfsSpec, Ulimit, UsernsMode,
+    ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountSource, MountSpec, NetworkMode, Propagation, Resources,
+    SeccompChoice, TmpfsSpec, Ulimit, UsernsMode,
 };
 
 /// A container as the store knows it. Written at `create`, changed by `rename` alone.

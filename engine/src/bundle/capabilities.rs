@@ -121,7 +121,12 @@ fn parse(words: &[String]) -> Result<Named> {
         match ALL.iter().find(|capability| capability.to_string() == short) {
             Some(capability) => named.names.push(*capability),
             None if short == "ALL" => named.all = true,
-            None => return Err(Error::refused(Kind::InvalidInput, format!("unknown capability: `{}`", word.escape_debug()))),
+            None => {
+                return Err(Error::refused(
+                    Kind::InvalidInput,
+                    format!("unknown capability: `{}`", word.escape_debug()),
+                ));
+            }
         }
     }
     Ok(named)

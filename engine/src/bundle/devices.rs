@@ -3,7 +3,9 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
+};
 
 use super::seccomp::unbuildable;
 use crate::container::{ContainerSpec, DeviceSpec};
@@ -76,11 +78,19 @@ pub fn rules(devices: &[HostDevice], spec: &ContainerSpec) -> Result<Vec<LinuxDe
         rule(true, LinuxDeviceType::B, None, None, "m")?,
     ];
     // null, zero, full, random, urandom, tty, ptmx, and terminals.
-    for (major, minor) in [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)] {
+    for (major, minor) in
+        [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)]
+    {
         rules.push(rule(true, LinuxDeviceType::C, Some(major), minor, "rwm")?);
     }
     for device in devices {
-        rules.push(rule(true, kind(device), Some(i64::from(device.major)), Some(i64::from(device.minor)), &device.access)?);
+        rules.push(rule(
+            true,
+            kind(device),
+            Some(i64::from(device.major)),
+            Some(i64::from(device.minor)),
+            &device.access,
+        )?);
     }
     Ok(rules)
 }
@@ -111,7 +121,20 @@ fn inspect(device: &DeviceSpec) -> Result<Option<HostDevice>> {
 /// Everything below a directory, except what a container gets of its own.
 fn collect(directory: &Path, found: &mut Vec<HostDevice>) -> Result<()> {
     const OWN: [&str; 14] = [
-        "pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "null", "zero", "full", "random", "urandom", "tty",
+        "pts",
+        "shm",
+        "fd",
+        "mqueue",
+        ".lxc",
+        ".lxd-mounts",
+        ".udev",
+        "console",
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+        "tty",
     ];
     let entries = fs_err::read_dir(directory).map_err(Error::io("list", directory))?;
     for entry in entries {
@@ -124,7 +147,8 @@ fn collect(directory: &Path, found: &mut Vec<HostDevice>) -> Result<()> {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => collect(&path, found)?,
             Ok(kind) if kind.is_block_device() || kind.is_char_device() => {
-                let device = DeviceSpec { target: path.to_string_lossy().into_owned(), source: path, access: "rwm".into() };
+                let device =
+                    DeviceSpec { target: path.to_string_lossy().into_owned(), source: path, access: "rwm".into() };
                 // A device may be unplugged while we look.
                 if let Ok(Some(device)) = inspect(&device) {
                     found.push(device);
@@ -140,7 +164,13 @@ fn kind(device: &HostDevice) -> LinuxDeviceType {
     if device.block { LinuxDeviceType::B } else { LinuxDeviceType::C }
 }
 
-fn rule(allow: bool, kind: LinuxDeviceType, major: Option<i64>, minor: Option<i64>, access: &str) -> Result<LinuxDeviceCgroup> {
+fn rule(
+    allow: bool,
+    kind: LinuxDeviceType,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: &str,
+) -> Result<LinuxDeviceCgroup> {
     let mut rule = LinuxDeviceCgroupBuilder::default().allow(allow).typ(kind).access(access);
     if let Some(major) = major {
         rule = rule.major(major);

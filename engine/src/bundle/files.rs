@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn hosts_name_the_container_and_what_was_added() {
-        let mut spec = ContainerSpec { add_hosts: vec!["db:10.0.0.7".into(), "six:fe80::1".into()], ..Default::default() };
+        let mut spec =
+            ContainerSpec { add_hosts: vec!["db:10.0.0.7".into(), "six:fe80::1".into()], ..Default::default() };
         let text = hosts("0123456789ab", &spec, "1.2.3.4 secret");
         assert!(text.starts_with("127.0.0.1\tlocalhost\n") && !text.contains("secret"));
         assert!(text.ends_with("10.0.0.7\tdb\nfe80::1\tsix\n127.0.0.1\t0123456789ab\n"), "{text}");

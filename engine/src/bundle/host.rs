@@ -30,7 +30,10 @@ impl Host {
             capabilities: sets.effective.bits() as u64,
             cgroup_v2,
             cgroup_v1: if cgroup_v2 { Vec::new() } else { hierarchies() },
-            recursive_read_only: kernel_at_least(rustix::system::uname().release().to_str().unwrap_or_default(), (5, 12)),
+            recursive_read_only: kernel_at_least(
+                rustix::system::uname().release().to_str().unwrap_or_default(),
+                (5, 12),
+            ),
         })
     }
 }
@@ -46,8 +49,11 @@ pub fn find_init() -> Result<PathBuf> {
         "/usr/bin/catatonit",
     ];
     PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned).ok_or_else(|| {
-        Error::refused(Kind::Unavailable, format!("no static init found for `--init`: looked for `{}`", PLACES.join("`, `")))
-            .with_hint("install one, for example with `apt install tini`")
+        Error::refused(
+            Kind::Unavailable,
+            format!("no static init found for `--init`: looked for `{}`", PLACES.join("`, `")),
+        )
+        .with_hint("install one, for example with `apt install tini`")
     })
 }
 
@@ -69,7 +75,9 @@ mod tests {
 
     #[test]
     fn kernel_versions_compare_by_number() {
-        for (release, wanted) in [("6.18.44-1", true), ("5.12.0", true), ("5.9", false), ("4.19.0-amd64", false), ("", false)] {
+        for (release, wanted) in
+            [("6.18.44-1", true), ("5.12.0", true), ("5.9", false), ("4.19.0-amd64", false), ("", false)]
+        {
             assert_eq!(kernel_at_least(release, (5, 12)), wanted, "{release}");
         }
     }

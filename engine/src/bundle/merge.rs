@@ -26,7 +26,10 @@ pub fn merge(image: &ContainerDefaults, spec: &ContainerSpec) -> Result<Containe
     }
     if let Some(workdir) = &spec.workdir {
         if !workdir.starts_with('/') {
-            return Err(Error::refused(Kind::InvalidInput, format!("the working directory `{workdir}` is invalid, it needs to be an absolute path")));
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("the working directory `{workdir}` is invalid, it needs to be an absolute path"),
+            ));
         }
         config.working_dir.clone_from(workdir);
     }
@@ -60,15 +63,25 @@ pub fn volumes(config: &ContainerDefaults, spec: &ContainerSpec) -> Result<Vec<V
         }
     }
     let taken = |target: &str| {
-        spec.mounts.iter().any(|mount| clean(&mount.target) == target) || spec.tmpfs.iter().any(|tmpfs| clean(&tmpfs.target) == target)
+        spec.mounts.iter().any(|mount| clean(&mount.target) == target)
+            || spec.tmpfs.iter().any(|tmpfs| clean(&tmpfs.target) == target)
     };
     for declared in config.volumes.iter().flat_map(BTreeMap::keys) {
         let target = clean(declared);
         if target == "/" || declared.contains('\0') {
-            return Err(Error::refused(Kind::InvalidInput, format!("invalid volume `{}` in the image", declared.escape_debug())));
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("invalid volume `{}` in the image", declared.escape_debug()),
+            ));
         }
         if !taken(&target) && !found.iter().any(|volume| volume.target == target) {
-            found.push(VolumeMount { name: super::random_id(), target, read_only: false, anonymous: true, copy_up: true });
+            found.push(VolumeMount {
+                name: super::random_id(),
+                target,
+                read_only: false,
+                anonymous: true,
+                copy_up: true,
+            });
         }
     }
     Ok(found)
@@ -138,7 +151,8 @@ mod tests {
             (Some("tini"), None, None, "", Some("tini")),
             (None, None, None, "", None),
         ] {
-            let image = ContainerDefaults { entrypoint: entrypoint.map(words), cmd: cmd.map(words), ..Default::default() };
+            let image =
+                ContainerDefaults { entrypoint: entrypoint.map(words), cmd: cmd.map(words), ..Default::default() };
             let own_entrypoint: Option<Vec<String>> = own_entrypoint.map(|e| vec![e.to_owned()]);
             let spec = ContainerSpec { entrypoint: own_entrypoint, command: words(own), ..Default::default() };
             let merged = merge(&image, &spec);
@@ -155,18 +169,19 @@ mod tests {
 
     #[test]
     fn later_environment_wins_and_the_host_never_does() {
-        let merged = environment(
-            &words("PATH=/bin A=1 B=2 HOME *  =x"),
-            &words("A=3 C=4 D="),
-            &words("B"),
-        );
+        let merged = environment(&words("PATH=/bin A=1 B=2 HOME *  =x"), &words("A=3 C=4 D="), &words("B"));
         assert_eq!(merged, words("PATH=/bin A=3 C=4 D="));
     }
 
     #[test]
     fn image_volumes_give_way_to_mounts() {
         let image = ContainerDefaults {
-            volumes: Some(["/data", "/cache/", "/../etc/x"].iter().map(|path| ((*path).to_owned(), serde_json::json!({}))).collect()),
+            volumes: Some(
+                ["/data", "/cache/", "/../etc/x"]
+                    .iter()
+                    .map(|path| ((*path).to_owned(), serde_json::json!({})))
+                    .collect(),
+            ),
             ..Default::default()
         };
         let spec = ContainerSpec {
@@ -176,9 +191,15 @@ mod tests {
         };
         let found = volumes(&image, &spec).unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!((found[0].name.as_str(), found[0].target.as_str(), found[0].read_only, found[0].anonymous), ("named", "/data", true, false));
+        assert_eq!(
+            (found[0].name.as_str(), found[0].target.as_str(), found[0].read_only, found[0].anonymous),
+            ("named", "/data", true, false)
+        );
         assert_eq!((found[1].target.as_str(), found[1].anonymous), ("/etc/x", true));
-        let bad = ContainerDefaults { volumes: Some([("/..".to_owned(), serde_json::json!({}))].into()), ..Default::default() };
+        let bad = ContainerDefaults {
+            volumes: Some([("/..".to_owned(), serde_json::json!({}))].into()),
+            ..Default::default()
+        };
         assert_eq!(volumes(&bad, &ContainerSpec::default()).unwrap_err().kind(), Kind::InvalidInput);
     }
 }

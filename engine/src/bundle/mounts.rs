@@ -17,7 +17,14 @@ pub const INIT_TARGET: &str = "/dev/init";
 
 /// Files of `/proc` that may be replaced one by one; anything else there could fool the runtime (CVE-2019-16884).
 const PROC_FILES: [&str; 9] = [
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/net/dev", "/proc/slabinfo", "/proc/stat", "/proc/swaps",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
     "/proc/uptime",
 ];
 
@@ -42,11 +49,17 @@ pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     let mut asked = Vec::new();
     for mount in &spec.mounts {
         if let MountSource::Bind { path, .. } = &mount.source {
-            asked.push((clean(&mount.target), bind(path, &mount.target, mount.read_only, mount.propagation, input.recursive_read_only)?));
+            asked.push((
+                clean(&mount.target),
+                bind(path, &mount.target, mount.read_only, mount.propagation, input.recursive_read_only)?,
+            ));
         }
     }
     for (volume, directory) in input.volumes {
-        asked.push((volume.target.clone(), bind(directory, &volume.target, volume.read_only, None, input.recursive_read_only)?));
+        asked.push((
+            volume.target.clone(),
+            bind(directory, &volume.target, volume.read_only, None, input.recursive_read_only)?,
+        ));
     }
     for tmpfs in &spec.tmpfs {
         let mut options: Vec<&str> = vec!["noexec", "nosuid", "nodev"];
@@ -72,7 +85,8 @@ pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
             all.push(base);
         }
     }
-    for (file, target) in [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")] {
+    for (file, target) in [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
+    {
         if !replaced(target) {
             all.push(bind(&input.files.join(file), target, false, None, false)?);
         }
@@ -91,7 +105,12 @@ fn base(spec: &ContainerSpec) -> Result<Vec<Mount>> {
     Ok(vec![
         mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"])?,
         mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
-        mount("devpts", "devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])?,
+        mount(
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        )?,
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access])?,
         mount("cgroup", "cgroup", "/sys/fs/cgroup", &[access, "nosuid", "noexec", "nodev"])?,
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?,
@@ -99,7 +118,13 @@ fn base(spec: &ContainerSpec) -> Result<Vec<Mount>> {
     ])
 }
 
-fn bind(source: &Path, target: &str, read_only: bool, propagation: Option<Propagation>, recursive: bool) -> Result<Mount> {
+fn bind(
+    source: &Path,
+    target: &str,
+    read_only: bool,
+    propagation: Option<Propagation>,
+    recursive: bool,
+) -> Result<Mount> {
     let mut options = vec!["rbind", propagation.unwrap_or(Propagation::Rprivate).word()];
     if read_only {
         options.push("ro");
@@ -109,7 +134,10 @@ fn bind(source: &Path, target: &str, read_only: bool, propagation: Option<Propag
         }
     }
     let source = source.to_str().ok_or_else(|| {
-        Error::refused(Kind::InvalidInput, format!("the path `{}` is not UTF-8, which an OCI configuration needs", source.display()))
+        Error::refused(
+            Kind::InvalidInput,
+            format!("the path `{}` is not UTF-8, which an OCI configuration needs", source.display()),
+        )
     })?;
     mount("bind", source, target, &options)
 }
@@ -127,7 +155,10 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mou
 fn check(target: &str) -> Result<()> {
     let below_proc = target == "/proc" || target.starts_with("/proc/");
     if below_proc && !PROC_FILES.contains(&target) {
-        return Err(Error::refused(Kind::InvalidInput, format!("`{target}` cannot be mounted because it is inside `/proc`")));
+        return Err(Error::refused(
+            Kind::InvalidInput,
+            format!("`{target}` cannot be mounted because it is inside `/proc`"),
+        ));
     }
     Ok(())
 }
@@ -159,7 +190,14 @@ mod tests {
         assert_eq!(lines[3], "sysfs /sys nosuid,noexec,nodev,ro");
         assert_eq!(lines[4], "cgroup /sys/fs/cgroup ro,nosuid,noexec,nodev");
         assert_eq!(lines[6], "shm /dev/shm nosuid,noexec,nodev,mode=1777,size=67108864");
-        assert_eq!(lines[7..], ["/s/resolv.conf /etc/resolv.conf rbind,rprivate", "/s/hostname /etc/hostname rbind,rprivate", "/s/hosts /etc/hosts rbind,rprivate"]);
+        assert_eq!(
+            lines[7..],
+            [
+                "/s/resolv.conf /etc/resolv.conf rbind,rprivate",
+                "/s/hostname /etc/hostname rbind,rprivate",
+                "/s/hosts /etc/hosts rbind,rprivate"
+            ]
+        );
     }
 
     #[test]
@@ -174,16 +212,19 @@ mod tests {
             ..Default::default()
         };
         let lines = listed(&spec, Some(Path::new("/usr/bin/tini-static"))).unwrap();
-        assert_eq!(lines[6..], [
-            "/s/resolv.conf /etc/resolv.conf rbind,rprivate",
-            "/s/hostname /etc/hostname rbind,rprivate",
-            "/usr/bin/tini-static /dev/init rbind,rprivate,ro",
-            "/h/top /a rbind,rslave",
-            "tmpfs /run nosuid,nodev,exec,size=1m",
-            "/h/hosts /etc/hosts rbind,rprivate",
-            "tmpfs /dev/shm noexec,nosuid,nodev",
-            "/h/deep /a/b/c rbind,rprivate,ro,rro",
-        ]);
+        assert_eq!(
+            lines[6..],
+            [
+                "/s/resolv.conf /etc/resolv.conf rbind,rprivate",
+                "/s/hostname /etc/hostname rbind,rprivate",
+                "/usr/bin/tini-static /dev/init rbind,rprivate,ro",
+                "/h/top /a rbind,rslave",
+                "tmpfs /run nosuid,nodev,exec,size=1m",
+                "/h/hosts /etc/hosts rbind,rprivate",
+                "tmpfs /dev/shm noexec,nosuid,nodev",
+                "/h/deep /a/b/c rbind,rprivate,ro,rro",
+            ]
+        );
     }
 
     #[test]
@@ -192,7 +233,10 @@ mod tests {
             let spec = ContainerSpec { mounts: vec![parse_volume(volume).unwrap()], ..Default::default() };
             assert_eq!(listed(&spec, None).unwrap_err().kind(), Kind::InvalidInput, "{volume}");
         }
-        let spec = ContainerSpec { mounts: vec![parse_volume("/x:/a").unwrap(), parse_volume("/y:/a/").unwrap()], ..Default::default() };
+        let spec = ContainerSpec {
+            mounts: vec![parse_volume("/x:/a").unwrap(), parse_volume("/y:/a/").unwrap()],
+            ..Default::default()
+        };
         assert_eq!(listed(&spec, None).unwrap_err().kind(), Kind::InvalidInput);
         let spec = ContainerSpec { mounts: vec![parse_volume("/x:/proc/cpuinfo").unwrap()], ..Default::default() };
         assert!(listed(&spec, None).is_ok());

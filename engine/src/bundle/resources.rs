@@ -1,8 +1,8 @@
 //! Limits: those of the control group and those of the process.
 
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, PosixRlimit,
-    PosixRlimitBuilder, PosixRlimitType,
+    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
 };
 
 use super::seccomp::unbuildable;
@@ -24,7 +24,10 @@ pub fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> Result<
         let swap = match limits.memory_swap {
             None | Some(0) => limit.saturating_mul(2),
             Some(swap) if swap > 0 && swap < limit => {
-                return Err(Error::refused(Kind::InvalidInput, "the limit of memory and swap must not be smaller than the limit of memory"));
+                return Err(Error::refused(
+                    Kind::InvalidInput,
+                    "the limit of memory and swap must not be smaller than the limit of memory",
+                ));
             }
             Some(swap) => swap,
         };
@@ -50,7 +53,10 @@ pub fn resources(limits: &Resources, devices: Vec<LinuxDeviceCgroup>) -> Result<
     for (list, memory) in [(&limits.cpuset_cpus, false), (&limits.cpuset_mems, true)] {
         let Some(list) = list else { continue };
         if !list.chars().all(|c| c.is_ascii_digit() || c == ',' || c == '-') {
-            return Err(Error::refused(Kind::InvalidInput, format!("invalid list of processors or nodes: `{}`", list.escape_debug())));
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("invalid list of processors or nodes: `{}`", list.escape_debug()),
+            ));
         }
         cpu = if memory { cpu.mems(list) } else { cpu.cpus(list) };
         any = true;
@@ -71,8 +77,9 @@ pub fn rlimits(ulimits: &[Ulimit]) -> Result<Option<Vec<PosixRlimit>>> {
         return Ok(None);
     }
     let one = |ulimit: &Ulimit| {
-        let kind: PosixRlimitType = serde_json::from_value(format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase()).into())
-            .map_err(|_| Error::refused(Kind::InvalidInput, format!("invalid ulimit type: `{}`", ulimit.name)))?;
+        let kind: PosixRlimitType =
+            serde_json::from_value(format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase()).into())
+                .map_err(|_| Error::refused(Kind::InvalidInput, format!("invalid ulimit type: `{}`", ulimit.name)))?;
         PosixRlimitBuilder::default().typ(kind).soft(ulimit.soft).hard(ulimit.hard).build().map_err(unbuildable)
     };
     ulimits.iter().map(one).collect::<Result<Vec<_>>>().map(Some)
@@ -105,7 +112,8 @@ mod tests {
     #[test]
     fn ulimits_become_rlimits() {
         assert_eq!(rlimits(&[]).unwrap(), None);
-        let limits = rlimits(&[parse_ulimit("nofile=64:128").unwrap(), parse_ulimit("rttime=-1").unwrap()]).unwrap().unwrap();
+        let limits =
+            rlimits(&[parse_ulimit("nofile=64:128").unwrap(), parse_ulimit("rttime=-1").unwrap()]).unwrap().unwrap();
         assert_eq!((limits[0].typ(), limits[0].soft(), limits[0].hard()), (PosixRlimitType::RlimitNofile, 64, 128));
         assert_eq!(limits[1].hard(), u64::MAX);
     }

@@ -15,7 +15,8 @@ const ENOSYS: u32 = 38;
 
 /// The default profile for a container that holds `capabilities`.
 pub fn default_profile(capabilities: &HashSet<Capability>) -> Result<LinuxSeccomp> {
-    let holds = |name: &str| capabilities.iter().any(|capability| capability.to_string() == name.trim_start_matches("CAP_"));
+    let holds =
+        |name: &str| capabilities.iter().any(|capability| capability.to_string() == name.trim_start_matches("CAP_"));
     let mut names: Vec<&str> = ALWAYS.split_ascii_whitespace().collect();
     for (_, calls) in WITH_CAPABILITY.iter().filter(|(capability, _)| holds(capability)) {
         names.extend(calls.split_ascii_whitespace());
@@ -35,7 +36,8 @@ pub fn default_profile(capabilities: &HashSet<Capability>) -> Result<LinuxSeccom
     calls.push(allow_if("socket", compare(0, LinuxSeccompOperator::ScmpCmpGt, 40, None)?)?);
     if !holds("CAP_SYS_ADMIN") {
         let flags = if std::env::consts::ARCH == "s390x" { 1 } else { 0 };
-        calls.push(allow_if("clone", compare(flags, LinuxSeccompOperator::ScmpCmpMaskedEq, NAMESPACE_FLAGS, Some(0))?)?);
+        calls
+            .push(allow_if("clone", compare(flags, LinuxSeccompOperator::ScmpCmpMaskedEq, NAMESPACE_FLAGS, Some(0))?)?);
         // Its flags are behind a pointer, which a filter cannot follow; with ENOSYS the C library falls back to clone.
         calls.push(rule(&["clone3"], LinuxSeccompAction::ScmpActErrno, Some(ENOSYS), vec![])?);
     }
@@ -54,8 +56,9 @@ pub(super) fn rule(
     errno: Option<u32>,
     args: Vec<LinuxSeccompArg>,
 ) -> Result<LinuxSyscall> {
-    let mut call =
-        LinuxSyscallBuilder::default().names(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).action(action);
+    let mut call = LinuxSyscallBuilder::default()
+        .names(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        .action(action);
     if let Some(errno) = errno {
         call = call.errno_ret(errno);
     }
@@ -76,7 +79,11 @@ pub(super) fn architectures() -> Vec<Arch> {
 }
 
 pub(super) fn unbuildable(error: oci_spec::OciSpecError) -> Error {
-    Error::Adapter { kind: Kind::Internal, context: "cannot build the OCI configuration".into(), source: Box::new(error) }
+    Error::Adapter {
+        kind: Kind::Internal,
+        context: "cannot build the OCI configuration".into(),
+        source: Box::new(error),
+    }
 }
 
 fn allow_if(name: &str, condition: LinuxSeccompArg) -> Result<LinuxSyscall> {
@@ -97,7 +104,9 @@ mod tests {
 
     fn allowed(profile: &LinuxSeccomp, name: &str) -> bool {
         profile.syscalls().as_ref().unwrap().iter().any(|call| {
-            call.action() == LinuxSeccompAction::ScmpActAllow && call.args().is_none() && call.names().iter().any(|n| n == name)
+            call.action() == LinuxSeccompAction::ScmpActAllow
+                && call.args().is_none()
+                && call.names().iter().any(|n| n == name)
         })
     }
 
@@ -108,9 +117,34 @@ mod tests {
             assert!(allowed(&plain, name), "{name}");
         }
         for name in [
-            "mount", "unshare", "setns", "keyctl", "add_key", "request_key", "bpf", "io_uring_setup", "userfaultfd", "kexec_load",
-            "pivot_root", "clone", "clone3", "socket", "personality", "mbind", "chroot", "reboot", "open_by_handle_at", "fsopen",
-            "swapon", "settimeofday", "syslog", "acct", "quotactl", "perf_event_open", "mount_setattr", "sethostname",
+            "mount",
+            "unshare",
+            "setns",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "bpf",
+            "io_uring_setup",
+            "userfaultfd",
+            "kexec_load",
+            "pivot_root",
+            "clone",
+            "clone3",
+            "socket",
+            "personality",
+            "mbind",
+            "chroot",
+            "reboot",
+            "open_by_handle_at",
+            "fsopen",
+            "swapon",
+            "settimeofday",
+            "syslog",
+            "acct",
+            "quotactl",
+            "perf_event_open",
+            "mount_setattr",
+            "sethostname",
         ] {
             assert!(!allowed(&plain, name), "{name}");
         }

@@ -28,8 +28,10 @@ pub fn profile(text: &str, capabilities: &HashSet<Capability>) -> Result<LinuxSe
         let args = entry.args.clone().unwrap_or_default();
         calls.push(rule(&names, entry.action, entry.errno_ret, args)?);
     }
-    let mut built =
-        LinuxSeccompBuilder::default().default_action(file.default_action).architectures(architectures()).syscalls(calls);
+    let mut built = LinuxSeccompBuilder::default()
+        .default_action(file.default_action)
+        .architectures(architectures())
+        .syscalls(calls);
     if let Some(errno) = file.default_errno_ret {
         built = built.default_errno_ret(errno);
     }
@@ -76,7 +78,8 @@ impl Condition {
 
     /// Every part holds. A kernel old enough to fail `minKernel` (4.8) lacks what Mica itself needs.
     fn all(&self, capabilities: &HashSet<Capability>) -> bool {
-        (self.arches.is_empty() || self.arches.iter().any(|arch| arch == go_arch())) && self.caps.iter().all(|cap| held(cap, capabilities))
+        (self.arches.is_empty() || self.arches.iter().any(|arch| arch == go_arch()))
+            && self.caps.iter().all(|cap| held(cap, capabilities))
     }
 
     fn any(&self, capabilities: &HashSet<Capability>) -> bool {

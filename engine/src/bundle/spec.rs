@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Process, RootBuilder, Spec, UserBuilder,
+    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Process, RootBuilder, Spec,
+    UserBuilder,
 };
 
 use super::capabilities;
@@ -20,8 +21,18 @@ use crate::container::{ContainerSpec, NetworkMode, SeccompChoice, VolumeMount};
 
 /// What a container must not see, for Docker's reasons: kernel memory and keys, and side channels to the hardware.
 const MASKED: [&str; 12] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
 ];
 
 /// What a container may read but not write.
@@ -93,7 +104,10 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
         .set_resources(Some(resources(&spec.resources, devices::rules(input.devices, spec)?)?))
         .set_devices(Some(devices::nodes(input.devices)?).filter(|devices| !devices.is_empty()))
         .set_seccomp(seccomp)
-        .set_sysctl(Some(spec.sysctls.clone().into_iter().collect()).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
+        .set_sysctl(
+            Some(spec.sysctls.clone().into_iter().collect())
+                .filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()),
+        )
         .set_masked_paths(Some(masked_paths(spec, &input.host)))
         .set_readonly_paths(Some(read_only_paths(spec, &input.host)))
         .set_rootfs_propagation(None);
@@ -162,12 +176,16 @@ pub fn with_home(env: &mut Vec<String>, identity: &Identity) {
     let set = env.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > "HOME=".len());
     if !set {
         env.retain(|entry| !entry.starts_with("HOME="));
-        let home = if identity.home.chars().any(char::is_control) || identity.home.is_empty() { "/" } else { &identity.home };
+        let home =
+            if identity.home.chars().any(char::is_control) || identity.home.is_empty() { "/" } else { &identity.home };
         env.push(format!("HOME={home}"));
     }
 }
 
-fn seccomp(spec: &ContainerSpec, capabilities: &std::collections::HashSet<oci_spec::runtime::Capability>) -> Result<Option<LinuxSeccomp>> {
+fn seccomp(
+    spec: &ContainerSpec,
+    capabilities: &std::collections::HashSet<oci_spec::runtime::Capability>,
+) -> Result<Option<LinuxSeccomp>> {
     match &spec.seccomp {
         _ if spec.privileged => Ok(None),
         SeccompChoice::Unconfined => Ok(None),
@@ -232,7 +250,12 @@ mod tests {
             volumes: &[],
             devices: &[],
             init: None,
-            host: Host { capabilities: u64::MAX >> 23, cgroup_v2: false, cgroup_v1: vec!["/sys/fs/cgroup/pids".into(), SYSTEMD_CGROUPS.into()], recursive_read_only: true },
+            host: Host {
+                capabilities: u64::MAX >> 23,
+                cgroup_v2: false,
+                cgroup_v1: vec!["/sys/fs/cgroup/pids".into(), SYSTEMD_CGROUPS.into()],
+                recursive_read_only: true,
+            },
         };
         serde_json::to_value(configuration(&input).unwrap()).unwrap()
     }
@@ -259,14 +282,21 @@ mod tests {
         assert_eq!(linux["readonlyPaths"][6], "/sys/fs/cgroup/pids");
         assert_eq!(linux["cgroupsPath"], "/mica/0123456789abcdef");
         assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
-        let kinds: Vec<&str> = linux["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+        let kinds: Vec<&str> =
+            linux["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["mount", "uts", "pid", "ipc", "network"]);
         assert_eq!(linux["resources"]["devices"][0]["allow"], false);
     }
 
     #[test]
     fn requests_change_what_they_name() {
-        let spec = ContainerSpec { privileged: true, network: NetworkMode::Host, tty: true, read_only: true, ..Default::default() };
+        let spec = ContainerSpec {
+            privileged: true,
+            network: NetworkMode::Host,
+            tty: true,
+            read_only: true,
+            ..Default::default()
+        };
         let built_spec = built(&spec, &[], &root());
         assert_eq!(built_spec["linux"]["maskedPaths"].as_array().unwrap().len(), 0);
         assert!(built_spec["linux"].get("seccomp").is_none());

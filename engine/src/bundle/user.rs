@@ -45,7 +45,9 @@ pub fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -> Resul
     };
     let passwd = lines(passwd).filter_map(PasswdEntry::parse);
     let entry = match number(user_part)? {
-        _ if user_part.is_empty() => Some(passwd.into_iter().find(|entry| entry.uid == 0).unwrap_or(PasswdEntry::root())),
+        _ if user_part.is_empty() => {
+            Some(passwd.into_iter().find(|entry| entry.uid == 0).unwrap_or(PasswdEntry::root()))
+        }
         Some(uid) => passwd.into_iter().find(|entry| entry.uid == uid).or(Some(PasswdEntry::nameless(uid))),
         None => passwd.into_iter().find(|entry| entry.name == user_part),
     };
@@ -61,7 +63,8 @@ pub fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -> Resul
         }
         None => {
             identity.groups.push(identity.gid);
-            let member = |group: &&GroupEntry| !entry.name.is_empty() && group.members.split(',').any(|m| m == entry.name);
+            let member =
+                |group: &&GroupEntry| !entry.name.is_empty() && group.members.split(',').any(|m| m == entry.name);
             identity.groups.extend(groups.iter().filter(member).map(|group| group.gid));
         }
     }
@@ -80,20 +83,37 @@ pub fn read_file(root: impl AsFd, path: &str) -> Result<Vec<u8>> {
     let found = match beneath::open(root, Path::new(path), OFlags::PATH, Mode::empty()) {
         Ok(found) => found,
         Err(error) if error.kind() == mica_layer::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::Layer { operation: "look into the root file system of", layer: shown.display().to_string(), source }),
+        Err(source) => {
+            return Err(Error::Layer {
+                operation: "look into the root file system of",
+                layer: shown.display().to_string(),
+                source,
+            });
+        }
     };
     let stat = rustix::fs::fstat(&found).map_err(|errno| Error::io("look at", &shown)(errno.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Error::refused(Kind::InvalidInput, format!("`{}` of the image is not a regular file", shown.display())));
+        return Err(Error::refused(
+            Kind::InvalidInput,
+            format!("`{}` of the image is not a regular file", shown.display()),
+        ));
     }
     if stat.st_size as u64 > FILE_MAX {
-        return Err(Error::refused(Kind::InvalidInput, format!("`{}` of the image is larger than 1 MiB", shown.display())));
+        return Err(Error::refused(
+            Kind::InvalidInput,
+            format!("`{}` of the image is larger than 1 MiB", shown.display()),
+        ));
     }
-    let open = rustix::fs::open(format!("/proc/self/fd/{}", found.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::io("open", &shown)(errno.into()))?;
+    let open = rustix::fs::open(
+        format!("/proc/self/fd/{}", found.as_raw_fd()),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Error::io("open", &shown)(errno.into()))?;
     let mut bytes = Vec::with_capacity(stat.st_size as usize);
     let mut file = std::fs::File::from(open);
-    std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, FILE_MAX), &mut bytes).map_err(Error::io("read", &shown))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, FILE_MAX), &mut bytes)
+        .map_err(Error::io("read", &shown))?;
     Ok(bytes)
 }
 
@@ -162,13 +182,20 @@ fn number(text: &str) -> Result<Option<u32>> {
 fn find_group(name: &str, groups: &[GroupEntry<'_>]) -> Result<u32> {
     match number(name)? {
         Some(gid) => Ok(gid),
-        None => groups.iter().find(|group| group.name == name).map(|group| group.gid).ok_or_else(|| missing("group", name, "group")),
+        None => groups
+            .iter()
+            .find(|group| group.name == name)
+            .map(|group| group.gid)
+            .ok_or_else(|| missing("group", name, "group")),
     }
 }
 
 fn missing(what: &str, name: &str, file: &str) -> Error {
     let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Error::refused(Kind::InvalidInput, format!("unable to find {what} `{name}`: no matching entries in /etc/{file} of the image"))
+    Error::refused(
+        Kind::InvalidInput,
+        format!("unable to find {what} `{name}`: no matching entries in /etc/{file} of the image"),
+    )
 }
 
 #[cfg(test)]
@@ -199,7 +226,20 @@ mod tests {
 
     #[test]
     fn what_is_no_user_is_refused() {
-        for user in ["4294967296", "4294967295", "2147483648", "-1", "0x0", "+0", "\u{ff10}", "huge", "nobody", "app:nogroup", "root:4294967296", " 0"] {
+        for user in [
+            "4294967296",
+            "4294967295",
+            "2147483648",
+            "-1",
+            "0x0",
+            "+0",
+            "\u{ff10}",
+            "huge",
+            "nobody",
+            "app:nogroup",
+            "root:4294967296",
+            " 0",
+        ] {
             let error = resolve(user, &[], PASSWD, GROUP).expect_err(user);
             assert_eq!(error.kind(), Kind::InvalidInput, "{user}");
         }
@@ -209,12 +249,16 @@ mod tests {
     fn hostile_files_are_refused_and_missing_ones_are_empty() {
         let dir = tempfile::tempdir().unwrap();
         let root = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        assert_eq!(lookup(&root, "", &[]).unwrap(), Identity { groups: vec![0], home: "/root".into(), ..Identity::default() });
+        assert_eq!(
+            lookup(&root, "", &[]).unwrap(),
+            Identity { groups: vec![0], home: "/root".into(), ..Identity::default() }
+        );
         fs_err::create_dir(dir.path().join("etc")).unwrap();
         rustix::fs::mknodat(&root, "etc/passwd", FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert_eq!(lookup(&root, "", &[]).unwrap_err().kind(), Kind::InvalidInput);
         fs_err::remove_file(dir.path().join("etc/passwd")).unwrap();
-        let file = std::fs::OpenOptions::new().create_new(true).write(true).open(dir.path().join("etc/passwd")).unwrap();
+        let file =
+            std::fs::OpenOptions::new().create_new(true).write(true).open(dir.path().join("etc/passwd")).unwrap();
         file.set_len(512 << 20).unwrap();
         assert!(lookup(&root, "", &[]).unwrap_err().to_string().contains("larger"));
         fs_err::remove_file(dir.path().join("etc/passwd")).unwrap();

@@ -8,7 +8,9 @@ use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use mica_layer::{CopyOptions as LayerCopy, Decoder, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree};
+use mica_layer::{
+    CopyOptions as LayerCopy, Decoder, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree,
+};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
 use super::root::{Mounts, Root};
@@ -33,13 +35,24 @@ impl Engine {
     pub async fn copy_from(&self, container: &str, path: &Path, target: PathBuf, options: CopyOptions) -> Result<()> {
         let (path, owner) = (path.to_owned(), if options.archive { None } else { options.owner });
         self.with_root(container, move |root, name| {
-            let (source, end) = Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
+            let (source, end) =
+                Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let host = host_directory(&target)?;
             let place = place(&end, &path, host.kind, &target, host.name)?;
             let directory = host.directory;
-            copy_into(root, &source, directory.as_fd(), &place, &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() })
-                .map(drop)
-                .map_err(|source| Error::Layer { operation: "copy from", layer: format!("{name}:{}", path.display()), source })
+            copy_into(
+                root,
+                &source,
+                directory.as_fd(),
+                &place,
+                &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() },
+            )
+            .map(drop)
+            .map_err(|source| Error::Layer {
+                operation: "copy from",
+                layer: format!("{name}:{}", path.display()),
+                source,
+            })
         })
         .await
     }
@@ -50,8 +63,8 @@ impl Engine {
         let owner = if options.archive { None } else { Some((0, 0)) };
         self.with_root(container, move |root, name| {
             let (from, from_name) = host_parent(&source)?;
-            let (from_path, end) =
-                Source::find(from.as_fd(), &from_name, options.follow).map_err(|_| no_such_path(source.display().to_string()))?;
+            let (from_path, end) = Source::find(from.as_fd(), &from_name, options.follow)
+                .map_err(|_| no_such_path(source.display().to_string()))?;
             let end = Source { contents: ends_in_dot(&source), ..end };
             let wanted = relative(&path);
             let kind = kind_of(root, &wanted, true)?;
@@ -62,20 +75,45 @@ impl Engine {
                 }
             }
             let place = place(&end, &source, kind, &path, wanted)?;
-            copy_into(from.as_fd(), &from_path, root, &place, &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() })
-                .map(drop)
-                .map_err(|source| Error::Layer { operation: "copy to", layer: format!("{name}:{}", path.display()), source })
+            copy_into(
+                from.as_fd(),
+                &from_path,
+                root,
+                &place,
+                &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() },
+            )
+            .map(drop)
+            .map_err(|source| Error::Layer {
+                operation: "copy to",
+                layer: format!("{name}:{}", path.display()),
+                source,
+            })
         })
         .await
     }
 
     /// Writes `path` of a container as an archive (`cp CONTAINER:PATH -`).
-    pub async fn copy_out(&self, container: &str, path: &Path, options: CopyOptions, mut out: Box<dyn Write + Send>) -> Result<()> {
+    pub async fn copy_out(
+        &self,
+        container: &str,
+        path: &Path,
+        options: CopyOptions,
+        mut out: Box<dyn Write + Send>,
+    ) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, move |root, name| {
-            let (source, end) = Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
-            let written = if end.name.is_empty() { write_tree(root, &mut out) } else { write_subtree(root, &source, Path::new(&end.name), &mut out) };
-            written.map_err(|source| Error::Layer { operation: "archive", layer: format!("{name}:{}", path.display()), source })?;
+            let (source, end) =
+                Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
+            let written = if end.name.is_empty() {
+                write_tree(root, &mut out)
+            } else {
+                write_subtree(root, &source, Path::new(&end.name), &mut out)
+            };
+            written.map_err(|source| Error::Layer {
+                operation: "archive",
+                layer: format!("{name}:{}", path.display()),
+                source,
+            })?;
             out.flush().map_err(Error::io("write", "the archive"))
         })
         .await
@@ -85,13 +123,18 @@ impl Engine {
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, move |root, name| {
-            let directory = beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
+            let directory =
+                beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
             let target = Target { root: directory.as_fd(), merged: None, whiteouts: Whiteouts::OciFiles };
             // An archive may come compressed, as Docker takes it.
             Decoder::new(BufReader::new(archive))
                 .and_then(|archive| apply(archive, &target, &Limits::default()))
                 .map(drop)
-                .map_err(|source| Error::Layer { operation: "extract into", layer: format!("{name}:{}", path.display()), source })
+                .map_err(|source| Error::Layer {
+                    operation: "extract into",
+                    layer: format!("{name}:{}", path.display()),
+                    source,
+                })
         })
         .await
     }
@@ -230,7 +273,11 @@ fn kind_of(root: BorrowedFd<'_>, path: &Path, follow: bool) -> Result<Found> {
     match beneath::open(root, path, flags, Mode::empty()) {
         Ok(found) => {
             let stat = rustix::fs::fstat(&found).map_err(|errno| Error::io("look at", path)(errno.into()))?;
-            Ok(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { Found::Directory } else { Found::Other })
+            Ok(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Found::Directory
+            } else {
+                Found::Other
+            })
         }
         Err(error) if error.kind() == mica_layer::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(source) => Err(Error::Layer { operation: "look into", layer: path.display().to_string(), source }),
@@ -278,7 +325,10 @@ fn ends_in_slash(path: &Path) -> bool {
 
 fn in_container(error: mica_layer::Error, name: &str, path: &Path) -> Error {
     if error.kind() == mica_layer::ErrorKind::NotFound {
-        return Error::refused(Kind::NotFound, format!("could not find the file `{}` in container `{name}`", path.display()));
+        return Error::refused(
+            Kind::NotFound,
+            format!("could not find the file `{}` in container `{name}`", path.display()),
+        );
     }
     Error::Layer { operation: "look into", layer: format!("{name}:{}", path.display()), source: error }
 }

@@ -121,7 +121,8 @@ impl Engine {
         if record.volumes.is_empty() {
             return Ok(());
         }
-        let own: Vec<&str> = record.volumes.iter().filter(|volume| volume.anonymous).map(|volume| volume.name.as_str()).collect();
+        let own: Vec<&str> =
+            record.volumes.iter().filter(|volume| volume.anonymous).map(|volume| volume.name.as_str()).collect();
         let list = self.store().directories(&record.id).state.join(VOLUMES);
         fs_err::write(&list, own.join("\n")).map_err(Error::io("write", &list))?;
         let view = self.view(chain)?;
@@ -197,7 +198,9 @@ fn warnings(spec: &ContainerSpec, image: &crate::image::ImageConfig) -> Vec<Stri
             "The image's platform (linux/{}) does not match this machine's (linux/{machine}).",
             image.architecture.chars().filter(|c| c.is_ascii_alphanumeric()).take(16).collect::<String>(),
         ));
-    } else if let Some(platform) = spec.platform.as_deref().filter(|platform| !platform.split('/').any(|part| part == machine)) {
+    } else if let Some(platform) =
+        spec.platform.as_deref().filter(|platform| !platform.split('/').any(|part| part == machine))
+    {
         warnings.push(format!("The requested platform ({platform}) does not match the image's (linux/{machine})."));
     }
     warnings
@@ -211,8 +214,9 @@ fn missing(error: Error, image: &str) -> Error {
 }
 
 fn no_registry(message: String) -> Error {
-    Error::refused(Kind::NotFound, message)
-        .with_hint("this version has no registry client yet: bring the image with `mica load`, `mica import` or `mica build`")
+    Error::refused(Kind::NotFound, message).with_hint(
+        "this version has no registry client yet: bring the image with `mica load`, `mica import` or `mica build`",
+    )
 }
 
 fn shown(image: &str) -> String {

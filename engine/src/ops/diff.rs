@@ -51,8 +51,13 @@ mod tests {
         ];
         assert_eq!(without_mount_points(runtime.to_vec()), []);
         let mut own = runtime.to_vec();
-        own.extend([change("etc/passwd", ChangeKind::Modified), change("root", ChangeKind::Modified), change("root/x", ChangeKind::Added)]);
-        let paths: Vec<_> = without_mount_points(own).into_iter().map(|change| change.path.display().to_string()).collect();
+        own.extend([
+            change("etc/passwd", ChangeKind::Modified),
+            change("root", ChangeKind::Modified),
+            change("root/x", ChangeKind::Added),
+        ]);
+        let paths: Vec<_> =
+            without_mount_points(own).into_iter().map(|change| change.path.display().to_string()).collect();
         assert_eq!(paths, ["etc", "etc/passwd", "root", "root/x"]);
         let replaced = [change("etc/hosts", ChangeKind::Modified), change("etc/hostname", ChangeKind::Deleted)];
         assert_eq!(without_mount_points(replaced.to_vec()), replaced);

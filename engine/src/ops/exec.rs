@@ -75,7 +75,10 @@ fn exec_process(
     with_home(&mut env, &identity);
     let wanted = options.workdir.as_deref().unwrap_or(&record.config.working_dir);
     if options.workdir.is_some() && !wanted.starts_with('/') {
-        return Err(Error::refused(Kind::InvalidInput, format!("the working directory `{}` is not absolute", wanted.escape_debug())));
+        return Err(Error::refused(
+            Kind::InvalidInput,
+            format!("the working directory `{}` is not absolute", wanted.escape_debug()),
+        ));
     }
     let cwd = clean(wanted);
     check_working_directory(&cwd)?;

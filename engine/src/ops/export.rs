@@ -14,8 +14,11 @@ impl Engine {
         let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
             let root = engine.open_root(&record, Mounts::RootOnly)?;
-            write_tree(root.directory.as_fd(), &mut out)
-                .map_err(|source| Error::Layer { operation: "export", layer: record.name.clone(), source })?;
+            write_tree(root.directory.as_fd(), &mut out).map_err(|source| Error::Layer {
+                operation: "export",
+                layer: record.name.clone(),
+                source,
+            })?;
             out.flush().map_err(Error::io("write", "the archive"))
         })
         .await

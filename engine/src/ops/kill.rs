@@ -30,7 +30,10 @@ pub fn parse_signal(text: &str) -> Result<i32> {
     let real_time = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
         (Some(""), _) => Some(FIRST_REAL_TIME),
         (_, Some("")) => Some(LAST),
-        (Some(rest), _) => rest.strip_prefix('+').and_then(|plus| plus.parse::<i32>().ok()).map(|plus| FIRST_REAL_TIME.saturating_add(plus)),
+        (Some(rest), _) => rest
+            .strip_prefix('+')
+            .and_then(|plus| plus.parse::<i32>().ok())
+            .map(|plus| FIRST_REAL_TIME.saturating_add(plus)),
         (_, Some(rest)) => rest.strip_prefix('-').and_then(|minus| minus.parse::<i32>().ok()).map(|minus| LAST - minus),
         _ => None,
     };
@@ -53,8 +56,16 @@ mod tests {
     #[test]
     fn signals_have_names_and_numbers() {
         for (text, wanted) in [
-            ("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("hup", 1), ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63),
-            ("WINCH", 28), ("64", 64),
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("hup", 1),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("WINCH", 28),
+            ("64", 64),
         ] {
             assert_eq!(parse_signal(text).unwrap(), wanted, "{text}");
         }

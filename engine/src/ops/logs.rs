@@ -79,7 +79,8 @@ impl LogReader {
                         progress.ended = true;
                     } else if !more {
                         // A container that was removed meanwhile has ended too.
-                        let running = engine.store().find_container(&record.id).is_ok() && engine.state_of(&record)?.is_running();
+                        let running =
+                            engine.store().find_container(&record.id).is_ok() && engine.state_of(&record)?.is_running();
                         progress.last_look = !running;
                     }
                     Ok(more || progress.last_look || progress.ended)

@@ -16,7 +16,12 @@ use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
     /// Writes a container's files and its `config.json`. `root` is its mounted root.
-    pub(crate) fn write_bundle(&self, record: &ContainerRecord, root: BorrowedFd<'_>, directories: &Directories) -> Result<()> {
+    pub(crate) fn write_bundle(
+        &self,
+        record: &ContainerRecord,
+        root: BorrowedFd<'_>,
+        directories: &Directories,
+    ) -> Result<()> {
         let spec = &record.spec;
         let hostname = hostname(record);
         write_files(&directories.state, &hostname, spec)?;
@@ -76,8 +81,11 @@ pub(crate) fn working_directory(root: BorrowedFd<'_>, wanted: &str) -> Result<St
     check_working_directory(&cwd)?;
     let kernels = ["/sys", "/dev"].iter().any(|top| cwd == *top || cwd.starts_with(&format!("{top}/")));
     if cwd != "/" && !kernels {
-        beneath::mkdir_all(root, Path::new(&cwd[1..]), NewDir::default())
-            .map_err(|source| Error::Layer { operation: "make the working directory in", layer: cwd.clone(), source })?;
+        beneath::mkdir_all(root, Path::new(&cwd[1..]), NewDir::default()).map_err(|source| Error::Layer {
+            operation: "make the working directory in",
+            layer: cwd.clone(),
+            source,
+        })?;
     }
     Ok(cwd)
 }
@@ -85,7 +93,10 @@ pub(crate) fn working_directory(root: BorrowedFd<'_>, wanted: &str) -> Result<St
 /// Refuses working directories that are never meant well.
 pub(crate) fn check_working_directory(cwd: &str) -> Result<()> {
     if cwd == "/proc" || cwd.starts_with("/proc/") || cwd.contains('\0') {
-        return Err(Error::refused(Kind::InvalidInput, format!("the working directory `{}` is not allowed", cwd.escape_debug())));
+        return Err(Error::refused(
+            Kind::InvalidInput,
+            format!("the working directory `{}` is not allowed", cwd.escape_debug()),
+        ));
     }
     Ok(())
 }
@@ -98,7 +109,10 @@ fn bind_sources(spec: &ContainerSpec) -> Result<()> {
             continue;
         }
         if !create {
-            return Err(Error::refused(Kind::InvalidInput, format!("bind source path does not exist: `{}`", path.display())));
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("bind source path does not exist: `{}`", path.display()),
+            ));
         }
         fs_err::create_dir_all(path).map_err(Error::io("create directory", path))?;
     }

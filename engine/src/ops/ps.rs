@@ -102,7 +102,8 @@ impl Engine {
         for (key, names) in [("before", &mut filters.before), ("since", &mut filters.since)] {
             for name in filters.values.get(key).into_iter().flatten() {
                 let found = self.store().find_container(name)?;
-                names.extend(records.iter().filter(|record| record.id == found.id).map(|record| record.created.clone()));
+                names
+                    .extend(records.iter().filter(|record| record.id == found.id).map(|record| record.created.clone()));
             }
         }
         for image in filters.values.get("ancestor").into_iter().flatten() {
@@ -128,7 +129,8 @@ struct Filters {
 
 impl Filters {
     fn parse(words: &[String]) -> Result<Filters> {
-        const KEYS: [&str; 10] = ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"];
+        const KEYS: [&str; 10] =
+            ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"];
         const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let mut filters = Filters::default();
         for word in words {
@@ -168,11 +170,14 @@ impl Filters {
             ContainerState::Exited { code, .. } => Some(*code),
             _ => None,
         };
-        self.any("status", |value| state.word() == value) && self.any("exited", |value| code.is_some() && value.parse().ok() == code)
+        self.any("status", |value| state.word() == value)
+            && self.any("exited", |value| code.is_some() && value.parse().ok() == code)
     }
 
     fn descends(&self, record: &ContainerRecord) -> bool {
-        self.ancestors.iter().any(|(id, stack)| record.image_id == *id || (!stack.is_empty() && record.diff_ids.starts_with(stack)))
+        self.ancestors
+            .iter()
+            .any(|(id, stack)| record.image_id == *id || (!stack.is_empty() && record.diff_ids.starts_with(stack)))
     }
 
     fn any(&self, key: &str, test: impl Fn(&str) -> bool) -> bool {
@@ -242,7 +247,13 @@ mod tests {
 
     #[test]
     fn filters_choose_records_and_states() {
-        let exited = ContainerState::Exited { code: 3, started_at: "a".into(), finished_at: "b".into(), oom_killed: false, error: None };
+        let exited = ContainerState::Exited {
+            code: 3,
+            started_at: "a".into(),
+            finished_at: "b".into(),
+            oom_killed: false,
+            error: None,
+        };
         for (words, wanted) in [
             (vec![], true),
             (vec!["id=abab"], true),
@@ -277,7 +288,10 @@ mod tests {
     fn ancestors_are_images_and_what_they_were_built_on() {
         let ancestor = |id: &[u8], layers: &[&[u8]]| Filters {
             values: [("ancestor".to_owned(), vec!["x".to_owned()])].into(),
-            ancestors: vec![(Digest::sha256_of(id), layers.iter().map(|layer| DiffId(Digest::sha256_of(layer))).collect())],
+            ancestors: vec![(
+                Digest::sha256_of(id),
+                layers.iter().map(|layer| DiffId(Digest::sha256_of(layer))).collect(),
+            )],
             ..Filters::default()
         };
         assert!(ancestor(b"i", &[]).match_record(&record()));

@@ -37,7 +37,10 @@ impl Engine {
                 Err(error) => return Err(error),
             };
             if engine.state_of_claimed(&record)?.is_running() {
-                return Err(Error::refused(Kind::Conflict, format!("container `{}` was started meanwhile", record.name)));
+                return Err(Error::refused(
+                    Kind::Conflict,
+                    format!("container `{}` was started meanwhile", record.name),
+                ));
             }
             engine.remove_claimed(&record, options.volumes)
         })

@@ -77,7 +77,8 @@ impl Engine {
     fn prepare_step(&self, id: &str, root: OwnedFd, step: &RunStep) -> Result<(StepDirectory, Stubs, StartRequest)> {
         let run_dir = self.store().directories(id).run;
         private_directory(&run_dir)?;
-        let held = try_hold(&run_dir)?.ok_or_else(|| Error::refused(Kind::Unavailable, "the directory of a build step was swept away"))?;
+        let held = try_hold(&run_dir)?
+            .ok_or_else(|| Error::refused(Kind::Unavailable, "the directory of a build step was swept away"))?;
         let directory = StepDirectory { path: run_dir.clone(), _held: held };
         let state_dir = run_dir.join("step");
         private_directory(&state_dir)?;

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
 use mica_layer::beneath;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, mkdirat, openat, statat, unlinkat, utimensat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, mkdirat, openat, statat, unlinkat, utimensat,
+};
 use rustix::io::Errno;
 
 use crate::{Error, Result};
@@ -37,8 +39,10 @@ impl Stubs {
     pub(crate) fn make<'a>(root: impl AsFd, targets: impl Iterator<Item = (&'a Path, bool)>) -> Result<Stubs> {
         let mut stubs = Stubs { made: Vec::new() };
         for (target, file) in targets {
-            let parts: Vec<&OsStr> =
-                target.components().filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect();
+            let parts: Vec<&OsStr> = target
+                .components()
+                .filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None })
+                .collect();
             let mut done = std::path::PathBuf::new();
             for (at, name) in parts.iter().enumerate() {
                 let as_directory = !file || at + 1 < parts.len();
@@ -102,7 +106,11 @@ impl Stub {
         let kind = FileType::from_raw_mode(found.st_mode);
         let flags = if self.directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let ours = found.st_ino == self.inode
-            && if self.directory { kind == FileType::Directory } else { kind == FileType::RegularFile && found.st_size == 0 };
+            && if self.directory {
+                kind == FileType::Directory
+            } else {
+                kind == FileType::RegularFile && found.st_size == 0
+            };
         if !ours {
             return Ok(());
         }
@@ -137,7 +145,8 @@ mod tests {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
 
-    const TARGETS: [(&str, bool); 4] = [("/proc", false), ("/etc/hosts", true), ("/etc/resolv.conf", true), ("/etc/hostname", true)];
+    const TARGETS: [(&str, bool); 4] =
+        [("/proc", false), ("/etc/hosts", true), ("/etc/resolv.conf", true), ("/etc/hostname", true)];
 
     fn targets() -> impl Iterator<Item = (&'static Path, bool)> {
         TARGETS.into_iter().map(|(path, file)| (Path::new(path), file))

@@ -87,7 +87,10 @@ pub(crate) fn insert(db: &Transaction<'_>, record: &ContainerRecord) -> Result<(
         .optional()
         .map_err(Error::database("look up an image"))?;
     if there.is_none() {
-        return Err(Error::refused(Kind::NotFound, format!("image `{}` was removed meanwhile", record.image_id.short())));
+        return Err(Error::refused(
+            Kind::NotFound,
+            format!("image `{}` was removed meanwhile", record.image_id.short()),
+        ));
     }
     check_free(db, &record.name)?;
     let chain = ChainId::of(&record.diff_ids).map(|chain| chain.to_string());
@@ -114,7 +117,9 @@ pub(crate) fn rename(db: &Transaction<'_>, id: &str, name: &str) -> Result<()> {
 
 /// Forgets a container; false when nobody knew it.
 pub(crate) fn delete(db: &Transaction<'_>, id: &str) -> Result<bool> {
-    db.execute("DELETE FROM containers WHERE id = ?1", [id]).map(|rows| rows > 0).map_err(Error::database("remove a container"))
+    db.execute("DELETE FROM containers WHERE id = ?1", [id])
+        .map(|rows| rows > 0)
+        .map_err(Error::database("remove a container"))
 }
 
 /// Finds a container by its ID, its name, or the beginning of its ID.
@@ -142,7 +147,10 @@ pub(crate) fn find(db: &Connection, text: &str) -> Result<ContainerRecord> {
 
 /// All containers, newest first.
 pub(crate) fn all(db: &Connection) -> Result<Vec<ContainerRecord>> {
-    collect(db, "SELECT record FROM containers ORDER BY created DESC, id", [], record)?.iter().map(|text| from_json(text)).collect()
+    collect(db, "SELECT record FROM containers ORDER BY created DESC, id", [], record)?
+        .iter()
+        .map(|text| from_json(text))
+        .collect()
 }
 
 /// Removes a directory that nobody has a row for, with what is in it.
@@ -183,7 +191,8 @@ fn to_json(record: &ContainerRecord) -> Result<String> {
 }
 
 fn from_json(text: &str) -> Result<ContainerRecord> {
-    serde_json::from_str(text).map_err(|error| Error::refused(Kind::Corrupt, format!("the record of a container cannot be read: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| Error::refused(Kind::Corrupt, format!("the record of a container cannot be read: {error}")))
 }
 
 fn no_such(text: &str) -> Error {
@@ -203,7 +212,8 @@ mod tests {
             .write(Flush::Later, |db| {
                 let digest = mica_layer::Digest::sha256_of(b"i");
                 crate::store::images::insert_blob(db, &digest, 1)?;
-                db.execute("INSERT INTO images (id, size, labels, added) VALUES (?1, 0, '{}', 0)", [digest.as_str()]).unwrap();
+                db.execute("INSERT INTO images (id, size, labels, added) VALUES (?1, 0, '{}', 0)", [digest.as_str()])
+                    .unwrap();
                 Ok(())
             })
             .unwrap();
@@ -231,7 +241,14 @@ mod tests {
         for record in [sample("ab", "web"), sample("ac", "deadbeef"), sample("de", "x1")] {
             store.write(Flush::Later, |db| insert(db, &record)).unwrap();
         }
-        for (text, name) in [("ab", "web"), ("web", "web"), ("/web", "web"), (&"ac".repeat(32), "deadbeef"), ("deadbeef", "deadbeef"), ("d", "x1")] {
+        for (text, name) in [
+            ("ab", "web"),
+            ("web", "web"),
+            ("/web", "web"),
+            (&"ac".repeat(32), "deadbeef"),
+            ("deadbeef", "deadbeef"),
+            ("d", "x1"),
+        ] {
             assert_eq!(store.find_container(text).unwrap().name, name, "{text}");
         }
         assert_eq!(store.find_container("a").unwrap_err().kind(), Kind::InvalidInput);

@@ -26,7 +26,8 @@ impl Store {
             let directory = directory.clone();
             move |errno: rustix::io::Errno| Error::io(verb, directory)(errno.into())
         };
-        let above: OwnedFd = open(&directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(fail("open"))?;
+        let above: OwnedFd = open(&directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(fail("open"))?;
         // Two containers that share a new volume: one fills it.
         rustix::io::retry_on_intr(|| rustix::fs::flock(&above, FlockOperation::LockExclusive)).map_err(fail("lock"))?;
         let data = beneath::mkdir_all(&above, Path::new("_data"), NewDir::default())
@@ -55,9 +56,12 @@ impl Store {
 /// Records a volume; one that is known stays.
 pub(crate) fn insert(db: &Transaction<'_>, volume: &VolumeMount, created: &str) -> Result<()> {
     let record = serde_json::json!({ "anonymous": volume.anonymous, "driver": "local" }).to_string();
-    db.execute("INSERT OR IGNORE INTO volumes (name, created, record) VALUES (?1, ?2, ?3)", params![volume.name, created, record])
-        .map(drop)
-        .map_err(Error::database("record a volume"))
+    db.execute(
+        "INSERT OR IGNORE INTO volumes (name, created, record) VALUES (?1, ?2, ?3)",
+        params![volume.name, created, record],
+    )
+    .map(drop)
+    .map_err(Error::database("record a volume"))
 }
 
 /// Forgets a volume.

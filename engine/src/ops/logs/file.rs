@@ -174,7 +174,9 @@ mod tests {
 
     fn entry(number: usize) -> String {
         let stream = if number.is_multiple_of(2) { "stdout" } else { "stderr" };
-        format!("{{\"log\":\"line {number}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:00.{number:09}Z\"}}\n")
+        format!(
+            "{{\"log\":\"line {number}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:00.{number:09}Z\"}}\n"
+        )
     }
 
     fn log(dir: &Path, numbers: std::ops::Range<usize>, suffix: &str) {
@@ -189,7 +191,9 @@ mod tests {
             if lines.is_empty() {
                 return all;
             }
-            all.extend(lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap().trim_end().replace("line ", "")));
+            all.extend(
+                lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap().trim_end().replace("line ", "")),
+            );
         }
     }
 
