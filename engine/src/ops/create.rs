@@ -15,6 +15,18 @@ const NAME_ATTEMPTS: u32 = 12;
 /// The file in a container's directory that names volumes made for it, before they are made.
 pub(crate) const VOLUMES: &str = "volumes";
 
+/// The mark of a container that `run` made: without a client and not started, it is a left-over.
+pub(crate) const RUN: &str = "run";
+
+/// Why a container is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be started some time.
+    Keep,
+    /// To be started now.
+    Run,
+}
+
 /// What to create.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRequest {
@@ -58,16 +70,16 @@ pub(crate) struct Fresh {
 impl Engine {
     /// Creates a container. Its row comes last, so whatever a cut-off `create` leaves is garbage that recovery clears.
     pub async fn create(&self, request: CreateRequest) -> Result<Created> {
-        let fresh = self.create_fresh(request).await?;
+        let fresh = self.create_fresh(request, Purpose::Keep).await?;
         Ok(Created { id: fresh.record.id, name: fresh.record.name, warnings: fresh.warnings })
     }
 
     /// [`Engine::create`] for callers that go on with the container.
-    pub(crate) async fn create_fresh(&self, request: CreateRequest) -> Result<Fresh> {
-        self.blocking(move |engine| engine.create_now(request)).await
+    pub(crate) async fn create_fresh(&self, request: CreateRequest, purpose: Purpose) -> Result<Fresh> {
+        self.blocking(move |engine| engine.create_now(request, purpose)).await
     }
 
-    fn create_now(&self, request: CreateRequest) -> Result<Fresh> {
+    fn create_now(&self, request: CreateRequest, purpose: Purpose) -> Result<Fresh> {
         let CreateRequest { spec, pull } = request;
         if let Some(name) = &spec.name {
             names::check(name.trim_start_matches('/'))?;
@@ -96,7 +108,7 @@ impl Engine {
             volumes,
             id,
         };
-        let made = self.fill(&record, &chain).and_then(|()| self.record(&mut record));
+        let made = self.fill(&record, &chain, purpose).and_then(|()| self.record(&mut record));
         if let Err(error) = made {
             self.discard(&record);
             return Err(error);
@@ -116,7 +128,11 @@ impl Engine {
     }
 
     /// Everything of a container but its row.
-    fn fill(&self, record: &ContainerRecord, chain: &Chain) -> Result<()> {
+    fn fill(&self, record: &ContainerRecord, chain: &Chain, purpose: Purpose) -> Result<()> {
+        if purpose == Purpose::Run && record.spec.auto_remove {
+            let mark = self.store().directories(&record.id).state.join(RUN);
+            fs_err::write(&mark, "").map_err(Error::io("write", mark))?;
+        }
         self.create_rw(&chain.driver, &chain.keys, &record.id)?;
         if record.volumes.is_empty() {
             return Ok(());

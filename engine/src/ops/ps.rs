@@ -83,8 +83,7 @@ impl Engine {
                 continue;
             }
             let state = self.state_of(&record)?;
-            let finished = record.spec.auto_remove && matches!(state, ContainerState::Exited { .. });
-            if finished && self.clear_finished(&record.id)? {
+            if self.is_finished(&record, &state) && self.clear_finished(&record.id)? {
                 continue;
             }
             if filters.match_state(&state) && (any_state || state.is_running()) {

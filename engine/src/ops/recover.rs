@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::create::VOLUMES;
+use super::create::{RUN, VOLUMES};
 use super::root::start_time;
 use crate::container::{ContainerRecord, ContainerState};
 use crate::runtime::{ExitRecord, RunState};
@@ -67,16 +67,26 @@ impl Engine {
             Err(error) if error.kind() == Kind::NotFound => return Ok(true),
             Err(error) => return Err(error),
         };
-        if !record.spec.auto_remove || !matches!(self.state_of(&record)?, ContainerState::Exited { .. }) {
+        if !self.is_finished(&record, &self.state_of(&record)?) {
             return Ok(false);
         }
+        // Whoever makes or starts it has the claim, and so has the client of a `run` until its container runs.
         let Some(_claim) = self.store().try_claim(&record.id)? else { return Ok(false) };
-        // A start that came first leaves no exit record once its monitor runs.
-        if !matches!(self.state_of_claimed(&record)?, ContainerState::Exited { .. }) {
+        if !self.is_finished(&record, &self.state_of_claimed(&record)?) {
             return Ok(false);
         }
         self.remove_claimed(&record, true)?;
         Ok(true)
+    }
+
+    /// True for a container with `--rm` that ended, or that a `run` made and did not get to start.
+    pub(crate) fn is_finished(&self, record: &ContainerRecord, state: &ContainerState) -> bool {
+        record.spec.auto_remove
+            && match state {
+                ContainerState::Exited { .. } => true,
+                ContainerState::Created { .. } => self.store().directories(&record.id).state.join(RUN).exists(),
+                _ => false,
+            }
     }
 
     /// Removes directories of containers that nobody has a row for and nobody makes just now. Blocks.

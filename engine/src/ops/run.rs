@@ -1,7 +1,7 @@
 //! `run`: create and start in one go, and what follows when a foreground container has ended.
 
 use crate::container::ContainerState;
-use crate::ops::create::{CreateRequest, Fresh};
+use crate::ops::create::{CreateRequest, Fresh, Purpose};
 use crate::ops::start::{StartOptions, Started};
 use crate::store::container_state::monitored;
 use crate::{Engine, Kind, Result};
@@ -31,7 +31,7 @@ impl Engine {
     /// `NotExecutable`); a container with `--rm` is then gone, another stays as created.
     pub async fn run(&self, request: RunRequest) -> Result<Running> {
         let RunRequest { create, start } = request;
-        let Fresh { record, chain, claim, warnings } = self.create_fresh(create).await?;
+        let Fresh { record, chain, claim, warnings } = self.create_fresh(create, Purpose::Run).await?;
         let (id, name, auto_remove) = (record.id.clone(), record.name.clone(), record.spec.auto_remove);
         match self.start_claimed(record, chain, claim, start).await {
             Ok(started) => Ok(Running { name, warnings, started }),
