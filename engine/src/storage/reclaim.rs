@@ -59,7 +59,7 @@ impl Engine {
         }
         self.collect_blobs()?;
         self.collect_ingests()?;
-        self.collect_locks()
+        self.store().tidy_locks()
     }
 
     /// Once per boot of the machine: what the last boot had not flushed is forgotten, what it left is taken away. Blocks.
@@ -168,16 +168,6 @@ impl Engine {
             let Ok(file) = fs_err::File::open(&path) else { continue };
             if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let _ = fs_err::remove_file(&path);
-            }
-        }
-        Ok(())
-    }
-
-    /// Lock files of stages whose owners died. The others go with what they stand for.
-    fn collect_locks(&self) -> Result<()> {
-        for name in names(&self.store().root().join("locks"))? {
-            if let Some((driver, id)) = name.strip_prefix("stage-").and_then(|name| name.rsplit_once('-')) {
-                drop(self.store().try_lock(&LockName::Stage(driver.to_owned(), id.to_owned()))?);
             }
         }
         Ok(())

@@ -93,6 +93,23 @@ impl Store {
         self.lock(name, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// Takes away the files of locks that nobody holds: those of owners that were killed.
+    pub(crate) fn tidy_locks(&self) -> Result<()> {
+        let directory = self.root().join("locks");
+        for entry in fs_err::read_dir(&directory).map_err(Error::io("list", &directory))? {
+            let path = entry.map_err(Error::io("list", &directory))?.path();
+            let Ok(file) = open(&path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) else {
+                continue;
+            };
+            // With the lock held and the name still leading to it, nobody else can have it.
+            let free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if free && fstat(&file).is_ok_and(|found| found.st_nlink > 0) {
+                let _ = unlink(&path);
+            }
+        }
+        Ok(())
+    }
+
     fn lock(&self, name: &LockName, operation: FlockOperation) -> Result<Option<Lock>> {
         let path = self.root().join("locks").join(name.file_name());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;

@@ -347,7 +347,7 @@ mod tests {
     fn extended_headers_parse_or_are_refused() {
         assert_eq!(records_of(b"10 path=a\n11 size=42\n"), Some(vec![(&b"path"[..], &b"a"[..]), (b"size", b"42")]));
         for broken in
-            [&b"9 path=a\n"[..], b"99 path=a\n", b"x path=a\n", b"8 path\n\n", b"0 a=b\n", b"10path=ab\n", b"-1 a=b\n"]
+            [&b"8 path=a\n"[..], b"99 path=a\n", b"x path=a\n", b"8 path\n\n", b"0 a=b\n", b"10path=ab\n", b"-1 a=b\n"]
         {
             assert_eq!(records_of(broken), None, "{:?}", broken.escape_ascii().to_string());
         }
