@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use mica_layer::{Digest, DiffId};
+use mica_layer::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -18,7 +18,12 @@ use crate::image::ImageConfig;
 #[async_trait]
 pub trait Builder: Send + Sync + std::fmt::Debug {
     /// Builds, reporting to `progress`. Dropping the future stops the build and discards what is unfinished.
-    async fn build(&self, host: &dyn BuildHost, request: BuildRequest, progress: &dyn BuildProgress) -> Result<BuildOutcome>;
+    async fn build(
+        &self,
+        host: &dyn BuildHost,
+        request: BuildRequest,
+        progress: &dyn BuildProgress,
+    ) -> Result<BuildOutcome>;
 
     /// Applies Dockerfile instructions of `commit --change` and `import --change` to a config.
     fn change(&self, config: &mut ImageConfig, instructions: &[String]) -> Result<()>;

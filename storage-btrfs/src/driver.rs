@@ -8,8 +8,8 @@ use std::time::Duration;
 use mica_storage_api::layout::{Layout, filesystem_name, open_dir};
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
-    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
-    StageArgs, StorageDriver, Usage, Whiteout, tree,
+    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs,
+    Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -34,7 +34,10 @@ impl StorageDriver for Btrfs {
 
     fn open(_: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
         if let Some(option) = args.options.first() {
-            return Err(Error::new(ErrorKind::Invalid, format!("unknown storage option `{option}`: the btrfs driver has none")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("unknown storage option `{option}`: the btrfs driver has none"),
+            ));
         }
         let backing_fs = filesystem_name(args.root)?;
         if backing_fs != "btrfs" {
@@ -74,14 +77,20 @@ impl StorageDriver for Btrfs {
             return Err(Error::unsupported("labelling a mount, which is a property of the whole file system,"));
         }
         if let Some(option) = args.options.first() {
-            return Err(Error::new(ErrorKind::Invalid, format!("unknown mount option `{option}`: the btrfs driver has none")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("unknown mount option `{option}`: the btrfs driver has none"),
+            ));
         }
         match (args.rw_id, args.parents.first()) {
             (Some(id), _) => {
-                let attributes = if args.flags.contains(MountFlags::READONLY) { MountAttr::RDONLY } else { MountAttr::empty() };
+                let attributes =
+                    if args.flags.contains(MountFlags::READONLY) { MountAttr::RDONLY } else { MountAttr::empty() };
                 clone_mount(subvolume::open(&self.layout, ObjectKind::Rw, id)?.as_fd(), attributes)
             }
-            (None, Some(&top)) => clone_mount(subvolume::open(&self.layout, ObjectKind::Layer, top)?.as_fd(), MountAttr::RDONLY),
+            (None, Some(&top)) => {
+                clone_mount(subvolume::open(&self.layout, ObjectKind::Layer, top)?.as_fd(), MountAttr::RDONLY)
+            }
             (None, None) => clone_mount(self.empty.as_fd(), MountAttr::RDONLY),
         }
     }
@@ -113,7 +122,8 @@ impl StorageDriver for Btrfs {
 fn clone_mount(subvolume: BorrowedFd<'_>, attributes: MountAttr) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = open_tree(subvolume, "", flags).during(|| "clone the mount of a subvolume")?;
-    mount_setattr(mount.as_fd(), attributes | MountAttr::NOATIME, None).during(|| "set the attributes of the mount of a subvolume")?;
+    mount_setattr(mount.as_fd(), attributes | MountAttr::NOATIME, None)
+        .during(|| "set the attributes of the mount of a subvolume")?;
     Ok(mount)
 }
 
@@ -121,10 +131,15 @@ fn open_empty(args: &OpenArgs<'_>) -> Result<OwnedFd> {
     match ioctl::create(args.root, EMPTY.as_bytes()) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno @ (Errno::PERM | Errno::ACCESS)) => {
-            let error = Error::os(errno, format_args!("create a subvolume in `{}`; run as root or own the directory", args.root_path.display()));
+            let error = Error::os(
+                errno,
+                format_args!("create a subvolume in `{}`; run as root or own the directory", args.root_path.display()),
+            );
             return Err(error.with_kind(ErrorKind::Prerequisite));
         }
-        Err(errno) => return Err(Error::os(errno, format_args!("create a subvolume in `{}`", args.root_path.display()))),
+        Err(errno) => {
+            return Err(Error::os(errno, format_args!("create a subvolume in `{}`", args.root_path.display())));
+        }
     }
     let empty = open_dir(args.root, EMPTY).during(|| "open `empty` in the driver root")?;
     ioctl::set_access(empty.as_fd(), Access::ReadOnly).during(|| "make `empty` in the driver root read-only")?;

@@ -17,7 +17,8 @@ const DEEPEST: usize = 64;
 
 /// Makes an empty subvolume for a stage.
 pub(crate) fn create(layout: &Layout, id: Key<'_>) -> Result<OwnedFd> {
-    ioctl::create(layout.dir(ObjectKind::Stage), id.as_str().as_bytes()).during(|| format!("create the subvolume `stage/{id}`"))?;
+    ioctl::create(layout.dir(ObjectKind::Stage), id.as_str().as_bytes())
+        .during(|| format!("create the subvolume `stage/{id}`"))?;
     layout.open_object(ObjectKind::Stage, id)
 }
 
@@ -53,7 +54,8 @@ pub(crate) fn discard(layout: &Layout, kind: ObjectKind, id: Key<'_>) -> Result<
                 Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
                 other => other?,
             };
-            ioctl::set_access(subvolume.as_fd(), Access::Writable).during(|| format!("make the {kind:?} `{id}` writable to remove it"))?;
+            ioctl::set_access(subvolume.as_fd(), Access::Writable)
+                .during(|| format!("make the {kind:?} `{id}` writable to remove it"))?;
             layout.discard(kind, id)
         }
         other => other,
@@ -62,7 +64,8 @@ pub(crate) fn discard(layout: &Layout, kind: ObjectKind, id: Key<'_>) -> Result<
 
 /// Deletes an entry of the trash: a subvolume with all that nest in it, or whatever else lies there.
 pub(crate) fn delete(trash: BorrowedFd<'_>, name: &CStr, deadline: Option<Instant>) -> Result<Deleted> {
-    let outcome = destroy_nested(trash, name, 0).during(|| format!("destroy the subvolume `trash/{}`", name.to_string_lossy()));
+    let outcome =
+        destroy_nested(trash, name, 0).during(|| format!("destroy the subvolume `trash/{}`", name.to_string_lossy()));
     match outcome {
         Ok(true) => Ok(Deleted::Wholly),
         Ok(false) => tree::remove(trash, name, deadline),

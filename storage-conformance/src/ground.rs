@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use mica_storage_api::{Caps, ErrorKind, Flow, Info, Key, KeyBuf, MountArgs, MountFlags, ObjectKind, StageArgs, StageKind, Whiteout};
+use mica_storage_api::{
+    Caps, ErrorKind, Flow, Info, Key, KeyBuf, MountArgs, MountFlags, ObjectKind, StageArgs, StageKind, Whiteout,
+};
 use mica_storage_loader::{Driver, OpenArgs, Plugin, Stage};
 
 use crate::tree::Tree;
@@ -35,7 +37,8 @@ impl Ground<'_> {
 
     /// Opens the driver on the same root once more, with further options.
     pub(crate) fn try_open_again(&self, further: &[&str]) -> Result<Driver, mica_storage_loader::Error> {
-        let options: Vec<String> = self.options.iter().cloned().chain(further.iter().map(|option| (*option).to_owned())).collect();
+        let options: Vec<String> =
+            self.options.iter().cloned().chain(further.iter().map(|option| (*option).to_owned())).collect();
         self.plugin.open(&OpenArgs { options: &options, ..OpenArgs::new(&self.root) })
     }
 
@@ -163,10 +166,16 @@ fn keys(names: &[&str]) -> Outcome<Vec<KeyBuf>> {
 }
 
 /// A failure unless the call failed in this way.
-pub(crate) fn must_refuse<T>(result: Result<T, mica_storage_loader::Error>, expected: ErrorKind, what: &str) -> Outcome {
+pub(crate) fn must_refuse<T>(
+    result: Result<T, mica_storage_loader::Error>,
+    expected: ErrorKind,
+    what: &str,
+) -> Outcome {
     match result {
         Ok(_) => Err(Stop::Fail(format!("{what} succeeded and should be refused as {expected:?}"))),
         Err(error) if error.kind() == expected => Ok(()),
-        Err(error) => Err(Stop::Fail(format!("{what} was refused as {:?} and should be {expected:?}: {error}", error.kind()))),
+        Err(error) => {
+            Err(Stop::Fail(format!("{what} was refused as {:?} and should be {expected:?}: {error}", error.kind())))
+        }
     }
 }

@@ -93,7 +93,13 @@ fn run_case(subject: &Subject<'_>, case: &Case, root: &Path) -> Result<Verdict, 
     args.options = subject.options;
     let driver = subject.plugin.open(&args).map_err(|source| Error::Open { root: root.to_owned(), source })?;
     let workers = Workers { command: subject.worker };
-    let ground = Ground { driver: &driver, plugin: subject.plugin, options: subject.options, root: root.to_owned(), workers: &workers };
+    let ground = Ground {
+        driver: &driver,
+        plugin: subject.plugin,
+        options: subject.options,
+        root: root.to_owned(),
+        workers: &workers,
+    };
     let outcome = (case.run)(&ground);
     let cleared = clear(&ground);
     drop(ground);

@@ -32,7 +32,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(library: &std::path::Path, root: &std::path::Path, options: &[String]) -> Result<bool, Box<dyn std::error::Error>> {
+fn check(
+    library: &std::path::Path,
+    root: &std::path::Path,
+    options: &[String],
+) -> Result<bool, Box<dyn std::error::Error>> {
     let plugin = Plugin::load(library)?;
     // A worker needs the library again and nothing else from the command line.
     let args = vec![library.to_string_lossy().into_owned(), root.to_string_lossy().into_owned()];

@@ -30,7 +30,15 @@ pub(crate) fn plain(to: Writer<'_>) -> Outcome {
     to.xattr("etc/passwd", "user.mica", b"value\0with nul")?;
     to.xattr("etc/deep", "user.dir", b"d")?;
     // Directories last and deepest first, since writing into one changes its time.
-    let times = [("etc/passwd", 1), ("etc/link", 2), ("etc/deep/er/file", 3), ("etc/deep/er", 4), ("etc/deep", 5), ("etc", 6), ("tmp", 7)];
+    let times = [
+        ("etc/passwd", 1),
+        ("etc/link", 2),
+        ("etc/deep/er/file", 3),
+        ("etc/deep/er", 4),
+        ("etc/deep", 5),
+        ("etc", 6),
+        ("tmp", 7),
+    ];
     for (path, number) in times {
         to.mtime(path, 1_000_000_000 + number, 123_456_780 + number)?;
     }

@@ -42,7 +42,11 @@ pub fn in_private_mounts(test: &str, environment: &[(&str, &OsStr)]) -> io::Resu
         .args([test, "--exact", "--nocapture"])
         .envs(environment.iter().copied())
         .status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("the test in a private mount namespace ended with {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the test in a private mount namespace ended with {status}")))
+    }
 }
 
 /// Makes a btrfs in an image file and mounts it on `directory/mnt`. For the inside of a private mount namespace only.
@@ -52,8 +56,9 @@ pub fn mount_loop_btrfs(directory: &Path) -> io::Result<PathBuf> {
     let (image, mount_point) = (directory.join("image"), directory.join("mnt"));
     fs_err::create_dir(&mount_point)?;
     fs_err::File::create(&image)?.set_len(1 << 30)?;
-    let mounted = checked(Command::new("mkfs.btrfs").arg("--quiet").arg(&image))
-        .and_then(|()| checked(Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime"]).arg(&image).arg(&mount_point)));
+    let mounted = checked(Command::new("mkfs.btrfs").arg("--quiet").arg(&image)).and_then(|()| {
+        checked(Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime"]).arg(&image).arg(&mount_point))
+    });
     fs_err::remove_file(&image)?;
     mounted.map(|()| mount_point)
 }
@@ -63,7 +68,9 @@ pub fn missing_for(programs: &[&str]) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("root is needed".to_owned());
     }
-    let found = |program: &str| ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
+    let found = |program: &str| {
+        ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists())
+    };
     programs.iter().find(|program| !found(program)).map(|program| format!("`{program}` is not installed"))
 }
 
@@ -72,5 +79,10 @@ fn checked(command: &mut Command) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(io::Error::other(format!("{:?} ended with {}: {}", command.get_program(), output.status, String::from_utf8_lossy(&output.stderr).trim())))
+    Err(io::Error::other(format!(
+        "{:?} ended with {}: {}",
+        command.get_program(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }

@@ -61,7 +61,12 @@ impl Tree {
                 Some(_) => {}
             }
         }
-        found.extend(self.nodes.keys().filter(|path| !expected.nodes.contains_key(*path)).map(|path| format!("{path:?} should not exist")));
+        found.extend(
+            self.nodes
+                .keys()
+                .filter(|path| !expected.nodes.contains_key(*path))
+                .map(|path| format!("{path:?} should not exist")),
+        );
         found
     }
 }
@@ -69,7 +74,15 @@ impl Tree {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, owner, mtime, content, device, xattrs, same_as } = self;
-        write!(f, "mode {mode:o} owner {}:{} mtime {}.{:09} {} bytes", owner.0, owner.1, mtime.0, mtime.1, content.len())?;
+        write!(
+            f,
+            "mode {mode:o} owner {}:{} mtime {}.{:09} {} bytes",
+            owner.0,
+            owner.1,
+            mtime.0,
+            mtime.1,
+            content.len()
+        )?;
         if content.len() <= 32 {
             write!(f, " `{}`", content.escape_ascii())?;
         }
@@ -84,8 +97,13 @@ struct Reading {
 
 impl Reading {
     fn descend(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &OsStr) -> Outcome {
-        let dir = openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-            .doing(|| format!("open the directory {path:?}"))?;
+        let dir = openat(
+            parent,
+            name,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .doing(|| format!("open the directory {path:?}"))?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&dir).doing(|| format!("read the directory {path:?}"))? {
             let name = entry.doing(|| format!("read the directory {path:?}"))?.file_name().to_bytes().to_owned();
@@ -109,7 +127,9 @@ impl Reading {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let content = match kind {
             FileType::RegularFile => read_all(dir, name)?,
-            FileType::Symlink => readlinkat(dir, name, Vec::new()).doing(|| format!("read the link {path:?}"))?.into_bytes(),
+            FileType::Symlink => {
+                readlinkat(dir, name, Vec::new()).doing(|| format!("read the link {path:?}"))?.into_bytes()
+            }
             _ => Vec::new(),
         };
         let mut same_as = None;
@@ -143,7 +163,8 @@ pub(crate) fn join(path: &OsStr, name: &OsStr) -> OsString {
 
 /// The bytes of a file.
 pub(crate) fn read_all(dir: BorrowedFd<'_>, name: &OsStr) -> Outcome<Vec<u8>> {
-    let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).doing(|| format!("open {name:?}"))?;
+    let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .doing(|| format!("open {name:?}"))?;
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

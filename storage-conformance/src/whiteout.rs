@@ -14,7 +14,8 @@ pub(crate) fn delete(target: Writer<'_>, style: Whiteout, path: &str) -> Outcome
     match style {
         Whiteout::Direct => delete_tree(target, path),
         Whiteout::OverlayTrusted | Whiteout::OverlayUser => {
-            mknodat(target.root, path, FileType::CharacterDevice, Mode::empty(), 0).doing(|| format!("make the whiteout `{path}`"))
+            mknodat(target.root, path, FileType::CharacterDevice, Mode::empty(), 0)
+                .doing(|| format!("make the whiteout `{path}`"))
         }
         Whiteout::OciFiles => {
             let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
@@ -29,14 +30,19 @@ pub(crate) fn make_opaque(target: Writer<'_>, style: Whiteout, path: &str) -> Ou
         Whiteout::Direct => {
             let dir = target.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             let below = Tree::read(dir.as_fd())?;
-            let mut top = below.nodes.keys().filter_map(|path| path.to_str()).filter(|path| !path.is_empty() && !path.contains('/'));
+            let mut top = below
+                .nodes
+                .keys()
+                .filter_map(|path| path.to_str())
+                .filter(|path| !path.is_empty() && !path.contains('/'));
             return top.try_for_each(|name| delete_tree(target, &format!("{path}/{name}")));
         }
         Whiteout::OciFiles => return target.file(&format!("{path}/.wh..wh..opq"), []),
         Whiteout::OverlayTrusted => "trusted.overlay.opaque",
         Whiteout::OverlayUser => "user.overlay.opaque",
     };
-    let dir = openat(target.root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open `{path}`"))?;
+    let dir = openat(target.root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| format!("open `{path}`"))?;
     fsetxattr(&dir, attribute, b"y", XattrFlags::empty()).doing(|| format!("set `{attribute}` of `{path}`"))
 }
 
@@ -46,7 +52,8 @@ pub(crate) fn ensure_dir(target: Writer<'_>, path: &str) -> Outcome {
 }
 
 fn delete_tree(target: Writer<'_>, path: &str) -> Outcome {
-    let stat = statat(target.root, path, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("stat `{path}`, which a parent has"))?;
+    let stat =
+        statat(target.root, path, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("stat `{path}`, which a parent has"))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return target.remove(path);
     }

@@ -57,9 +57,13 @@ pub fn serve_worker(plugin: impl FnOnce() -> Result<Plugin, mica_storage_loader:
 fn serve(verb: &str, plugin: impl FnOnce() -> Result<Plugin, mica_storage_loader::Error>) -> Outcome<String> {
     let root = std::env::var_os(ROOT).ok_or_else(|| Stop::Fail(format!("{ROOT} is not set")))?;
     let name = std::env::var(NAME).doing(|| format!("read {NAME}"))?;
-    let driver = plugin().and_then(|plugin| plugin.open(&OpenArgs::new(Path::new(&root)))).doing(|| "open the driver".to_owned())?;
+    let driver = plugin()
+        .and_then(|plugin| plugin.open(&OpenArgs::new(Path::new(&root))))
+        .doing(|| "open the driver".to_owned())?;
     let stage = format!("stage-{}", std::process::id());
-    let stage = driver.stage_begin(&StageArgs::new(StageKind::Layer, key(&stage)?, &[])).doing(|| "begin a stage".to_owned())?;
+    let stage = driver
+        .stage_begin(&StageArgs::new(StageKind::Layer, key(&stage)?, &[]))
+        .doing(|| "begin a stage".to_owned())?;
     Writer { root: stage.target() }.file("who", std::process::id().to_string())?;
     say("staged");
     // The parent lets all go at the same moment, or kills us here.

@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags, chmodat, chownat, fsetxattr, ftruncate, linkat, makedev, mkdirat,
-    mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags, chmodat, chownat, fsetxattr,
+    ftruncate, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::fs::{Gid, Uid};
 use rustix::io::pwrite;
@@ -55,7 +55,8 @@ impl Writer<'_> {
     }
 
     pub(crate) fn hardlink(&self, path: &str, existing: &str) -> Outcome {
-        linkat(self.root, existing, self.root, path, AtFlags::empty()).doing(|| format!("link `{path}` to `{existing}`"))
+        linkat(self.root, existing, self.root, path, AtFlags::empty())
+            .doing(|| format!("link `{path}` to `{existing}`"))
     }
 
     pub(crate) fn node(&self, path: &str, kind: FileType, device: (u32, u32)) -> Outcome {
@@ -94,7 +95,8 @@ impl Writer<'_> {
     }
 
     pub(crate) fn open(&self, path: &str, flags: OFlags) -> Outcome<OwnedFd> {
-        openat(self.root, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).doing(|| format!("open `{path}`"))
+        openat(self.root, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .doing(|| format!("open `{path}`"))
     }
 
     /// The bytes of a file.

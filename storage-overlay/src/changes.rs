@@ -11,9 +11,22 @@ use rustix::fs::{AtFlags, FileType, Stat, fgetxattr, fstat, statat};
 use rustix::io::Errno;
 
 /// Yields every difference between `upper` and `below` in lexical order. `below` is the merged view of the parents.
-pub(crate) fn walk(upper: OwnedFd, below: OwnedFd, style: Whiteout, yield_change: &mut dyn FnMut(&Change<'_>) -> Flow) -> Result<()> {
-    let changed = differs(&fstat(&upper).during(|| "stat the upper directory")?, &fstat(&below).during(|| "stat the view of the parents")?);
-    let root = Change { kind: ChangeKind::Modified, path: std::path::Path::new(""), dir: Some(upper.as_fd()), name: OsStr::new("") };
+pub(crate) fn walk(
+    upper: OwnedFd,
+    below: OwnedFd,
+    style: Whiteout,
+    yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
+) -> Result<()> {
+    let changed = differs(
+        &fstat(&upper).during(|| "stat the upper directory")?,
+        &fstat(&below).during(|| "stat the view of the parents")?,
+    );
+    let root = Change {
+        kind: ChangeKind::Modified,
+        path: std::path::Path::new(""),
+        dir: Some(upper.as_fd()),
+        name: OsStr::new(""),
+    };
     if changed && yield_change(&root) == Flow::Stop {
         return Ok(());
     }
@@ -28,7 +41,9 @@ pub(crate) fn walk(upper: OwnedFd, below: OwnedFd, style: Whiteout, yield_change
             }
             continue;
         };
-        let outcome = walk.visit(level, &name).during(|| format!("compare `{}`", walk.path.join(OsStr::from_bytes(name.to_bytes())).display()))?;
+        let outcome = walk
+            .visit(level, &name)
+            .during(|| format!("compare `{}`", walk.path.join(OsStr::from_bytes(name.to_bytes())).display()))?;
         match outcome {
             Visit::Stop => return Ok(()),
             Visit::Next => {}
@@ -136,7 +151,8 @@ impl Walk<'_> {
         if matches!(self.report(kind, dir, name), Visit::Stop) {
             return Ok(Visit::Stop);
         }
-        let below = level.below.as_ref().filter(|_| goes_on_below).map(|below| tree::open(below.as_fd(), name)).transpose()?;
+        let below =
+            level.below.as_ref().filter(|_| goes_on_below).map(|below| tree::open(below.as_fd(), name)).transpose()?;
         Ok(Visit::Descend(Level::new(tree::open(upper.as_fd(), name)?, below)?))
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mica_storage_api::layout::{Layout, filesystem_name, open_dir, open_empty, reflinks};
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
-    Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, Result, ResultExt,
-    StageArgs, StorageDriver, Usage, Whiteout, tree,
+    Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind,
+    OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -52,7 +52,9 @@ impl StorageDriver for Overlay {
         let empty = open_empty(args.root)?;
         let found = match options {
             // Whoever skips the probe has seen its answer; what they asked for by name still holds.
-            Options { skip_probe: true, interface } => probe::Found { interface: interface.unwrap_or(Interface::Descriptors), volatile: true },
+            Options { skip_probe: true, interface } => {
+                probe::Found { interface: interface.unwrap_or(Interface::Descriptors), volatile: true }
+            }
             Options { skip_probe: false, interface } => probe::run(host, args, empty.as_fd(), interface)?,
         };
         let mut caps = Caps::INDEPENDENT_LAYERS | Caps::CHANGES | Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::USERNS;
@@ -82,7 +84,9 @@ impl StorageDriver for Overlay {
         if args.quota_bytes != 0 || args.quota_inodes != 0 {
             return Err(Error::unsupported("a quota"));
         }
-        OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| self.view(parents, None))
+        OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| {
+            self.view(parents, None)
+        })
     }
 
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
@@ -90,7 +94,10 @@ impl StorageDriver for Overlay {
             return Err(Error::unsupported("mapping the ids of a mount"));
         }
         if let Some(option) = args.options.first() {
-            return Err(Error::new(ErrorKind::Invalid, format!("unknown mount option `{option}`: the overlay driver has none")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("unknown mount option `{option}`: the overlay driver has none"),
+            ));
         }
         let Some(id) = args.rw_id else { return self.view(args.parents, args.selinux_label) };
         let (upper, work) = open_writable_tree(&self.layout, id)?;
@@ -106,7 +113,12 @@ impl StorageDriver for Overlay {
         })
     }
 
-    fn changes(&self, rw_id: Key<'_>, parents: &[Key<'_>], yield_change: &mut dyn FnMut(&Change<'_>) -> Flow) -> Result<()> {
+    fn changes(
+        &self,
+        rw_id: Key<'_>,
+        parents: &[Key<'_>],
+        yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
+    ) -> Result<()> {
         let (upper, _) = open_writable_tree(&self.layout, rw_id)?;
         let view = self.view(parents, None)?;
         let below = open_dir(view.as_fd(), ".").during(|| "open the view of the parents")?;
@@ -152,7 +164,12 @@ impl Overlay {
     }
 
     /// Hands out the description of a read-only mount of a chain; writable ones build on it.
-    fn stack<T>(&self, parents: &[Key<'_>], selinux_label: Option<&str>, then: impl FnOnce(Stack<'_>) -> Result<T>) -> Result<T> {
+    fn stack<T>(
+        &self,
+        parents: &[Key<'_>],
+        selinux_label: Option<&str>,
+        then: impl FnOnce(Stack<'_>) -> Result<T>,
+    ) -> Result<T> {
         let layers = self.layout.dir(ObjectKind::Layer);
         let lowers: Vec<Lower<'_>> = parents.iter().map(|key| Lower { parent: layers, name: key.as_str() }).collect();
         then(Stack {
@@ -177,7 +194,8 @@ pub(crate) fn whiteout_style(rootless: bool) -> Whiteout {
 fn clone_read_only(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = open_tree(dir, "", flags).during(|| "clone the mount of the empty directory")?;
-    mount_setattr(mount.as_fd(), MountAttr::RDONLY, None).during(|| "make the mount of the empty directory read-only")?;
+    mount_setattr(mount.as_fd(), MountAttr::RDONLY, None)
+        .during(|| "make the mount of the empty directory read-only")?;
     Ok(mount)
 }
 

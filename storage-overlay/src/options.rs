@@ -22,7 +22,8 @@ impl Options {
                 Some(("probe", "skip")) => parsed.skip_probe = true,
                 Some(("interface", name)) => {
                     let known = Interface::NEWEST_FIRST.into_iter().find(|interface| interface.name() == name);
-                    parsed.interface = Some(known.ok_or_else(|| bad(option, "`interface` is `fd`, `name` or `classic`"))?);
+                    parsed.interface =
+                        Some(known.ok_or_else(|| bad(option, "`interface` is `fd`, `name` or `classic`"))?);
                 }
                 Some(("probe", _)) => return Err(bad(option, "`probe` is `always` or `skip`")),
                 _ => return Err(bad(option, "the overlay driver knows `probe` and `interface`")),

@@ -45,10 +45,13 @@ struct Ground {
 impl Ground {
     fn new(args: &OpenArgs<'_>) -> Result<Self> {
         let make = |parent: BorrowedFd<'_>, name: &str| {
-            mkdirat(parent, name, Mode::RWXU).and_then(|()| open_dir(parent, name)).during(|| format!("make `{name}` to probe the driver root"))
+            mkdirat(parent, name, Mode::RWXU)
+                .and_then(|()| open_dir(parent, name))
+                .during(|| format!("make `{name}` to probe the driver root"))
         };
         let top = make(args.root, DIR)?;
-        let (lower, upper, work) = (make(top.as_fd(), "lower")?, make(top.as_fd(), "upper")?, make(top.as_fd(), "work")?);
+        let (lower, upper, work) =
+            (make(top.as_fd(), "lower")?, make(top.as_fd(), "upper")?, make(top.as_fd(), "work")?);
         make(lower.as_fd(), "deleted")?;
         make(lower.as_fd(), "replaced")?;
         let attribute = match whiteout_style(args.rootless) {
@@ -70,9 +73,17 @@ impl Ground {
         }
     }
 
-    fn try_all(&self, host: Host, args: &OpenArgs<'_>, empty: BorrowedFd<'_>, only: Option<Interface>) -> Result<Found> {
+    fn try_all(
+        &self,
+        host: Host,
+        args: &OpenArgs<'_>,
+        empty: BorrowedFd<'_>,
+        only: Option<Interface>,
+    ) -> Result<Found> {
         let mut first_refusal = None;
-        for interface in Interface::NEWEST_FIRST.into_iter().filter(|interface| only.is_none_or(|only| only == *interface)) {
+        for interface in
+            Interface::NEWEST_FIRST.into_iter().filter(|interface| only.is_none_or(|only| only == *interface))
+        {
             // Volatile first: unmounting an ordinary overlay flushes the whole file system below, 0.2 to 700 ms.
             for volatile in [true, false] {
                 let upper = Upper { dir: self.upper.as_fd(), work: self.work.as_fd(), volatile };
@@ -107,14 +118,18 @@ impl Ground {
     /// Writes, deletes and replaces through the mount, and looks for what that must leave in the upper directory.
     fn exercise(&self, mount: BorrowedFd<'_>, style: Whiteout) -> Result<()> {
         let probing = |what: &'static str| move || format!("{what} through a probing overlay mount");
-        openat(mount, "written", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR).during(probing("create a file"))?;
+        openat(mount, "written", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)
+            .during(probing("create a file"))?;
         unlinkat(mount, "deleted", AtFlags::REMOVEDIR).during(probing("delete a directory"))?;
         unlinkat(mount, "replaced", AtFlags::REMOVEDIR).during(probing("delete a directory"))?;
         mkdirat(mount, "replaced", Mode::RWXU).during(probing("make a deleted directory again"))?;
 
-        let unfit = |what: &str| Error::new(ErrorKind::IncompatibleFs, format!("an overlay mount works here, but {what}"));
-        statat(&self.upper, "written", AtFlags::SYMLINK_NOFOLLOW).map_err(|_| unfit("what is written through it does not arrive below"))?;
-        let whiteout = statat(&self.upper, "deleted", AtFlags::SYMLINK_NOFOLLOW).map_err(|_| unfit("a deletion leaves no whiteout"))?;
+        let unfit =
+            |what: &str| Error::new(ErrorKind::IncompatibleFs, format!("an overlay mount works here, but {what}"));
+        statat(&self.upper, "written", AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| unfit("what is written through it does not arrive below"))?;
+        let whiteout = statat(&self.upper, "deleted", AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| unfit("a deletion leaves no whiteout"))?;
         if FileType::from_raw_mode(whiteout.st_mode) != FileType::CharacterDevice || whiteout.st_rdev != 0 {
             return Err(unfit("a deletion leaves something other than a character device 0:0"));
         }
@@ -127,7 +142,8 @@ impl Ground {
 
 /// Whether the kernel's answer can mean "not by this interface".
 fn may_have_another_way(error: &Error) -> bool {
-    let elsewhere = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::BADF, Errno::NOTBLK, Errno::NOENT, Errno::XDEV];
+    let elsewhere =
+        [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::BADF, Errno::NOTBLK, Errno::NOENT, Errno::XDEV];
     elsewhere.iter().any(|errno| error.errno == Some(errno.raw_os_error()))
 }
 
@@ -139,7 +155,9 @@ fn refusal(args: &OpenArgs<'_>, error: Error) -> Error {
             message: format!("the kernel has no overlay file system; try `modprobe overlay` ({error})"),
             ..error
         },
-        Some(Errno::PERM | Errno::ACCESS) => Error { message: format!("{} ({error})", privilege(args).message), kind: ErrorKind::Prerequisite, ..error },
+        Some(Errno::PERM | Errno::ACCESS) => {
+            Error { message: format!("{} ({error})", privilege(args).message), kind: ErrorKind::Prerequisite, ..error }
+        }
         Some(Errno::NOSYS) => Error {
             kind: ErrorKind::NotSupported,
             message: format!("the kernel is too old for detached mounts ({error})"),
@@ -147,7 +165,10 @@ fn refusal(args: &OpenArgs<'_>, error: Error) -> Error {
         },
         Some(Errno::INVAL | Errno::OPNOTSUPP) => Error {
             kind: ErrorKind::IncompatibleFs,
-            message: format!("`{}` cannot hold overlay directories; put the store on ext4, xfs, btrfs or tmpfs ({error})", args.root_path.display()),
+            message: format!(
+                "`{}` cannot hold overlay directories; put the store on ext4, xfs, btrfs or tmpfs ({error})",
+                args.root_path.display()
+            ),
             ..error
         },
         _ => error,
@@ -155,6 +176,10 @@ fn refusal(args: &OpenArgs<'_>, error: Error) -> Error {
 }
 
 fn privilege(args: &OpenArgs<'_>) -> Error {
-    let remedy = if args.rootless { "unprivileged overlay mounts need Linux 5.11 or later" } else { "run as root or in a user namespace" };
+    let remedy = if args.rootless {
+        "unprivileged overlay mounts need Linux 5.11 or later"
+    } else {
+        "run as root or in a user namespace"
+    };
     Error::new(ErrorKind::Prerequisite, format!("the kernel does not let this user mount an overlay; {remedy}"))
 }

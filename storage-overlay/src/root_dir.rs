@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use mica_storage_api::{Result, ResultExt};
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens};
+use rustix::fs::{
+    Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens,
+};
 use rustix::io::Errno;
 
 /// The attributes overlayfs keeps for itself, which say something about one directory only.

@@ -12,8 +12,8 @@ use mica_storage_api::{Error, ErrorKind, Host, Result, ResultExt};
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, open_tree, unmount,
 };
 
 /// The kernel's limit on lower directories (`OVL_MAX_STACK`).
@@ -95,7 +95,11 @@ impl Stack<'_> {
         if self.lowers.len() > interface.max_lowers() {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} layers are more than the {} an overlay mount takes here", self.lowers.len(), interface.max_lowers()),
+                format!(
+                    "{} layers are more than the {} an overlay mount takes here",
+                    self.lowers.len(),
+                    interface.max_lowers()
+                ),
             ));
         }
         match interface {
@@ -105,15 +109,22 @@ impl Stack<'_> {
     }
 
     fn mount_by_context(&self, interface: Interface) -> Result<OwnedFd> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(|| "open an overlay file system context")?;
+        let context =
+            fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(|| "open an overlay file system context")?;
         self.configure(&context, interface).map_err(|(errno, what)| explain(&context, errno, &what))?;
         let attributes = if self.read_only { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
-        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|errno| explain(&context, errno, "make the overlay mount"))
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .map_err(|errno| explain(&context, errno, "make the overlay mount"))
     }
 
     fn configure(&self, context: &OwnedFd, interface: Interface) -> std::result::Result<(), (Errno, String)> {
-        let string = |key: &str, value: &str| fsconfig_set_string(context.as_fd(), key, value).map_err(|errno| (errno, format!("set overlay option `{key}={value}`")));
-        let flag = |key: &str| fsconfig_set_flag(context.as_fd(), key).map_err(|errno| (errno, format!("set overlay option `{key}`")));
+        let string = |key: &str, value: &str| {
+            fsconfig_set_string(context.as_fd(), key, value)
+                .map_err(|errno| (errno, format!("set overlay option `{key}={value}`")))
+        };
+        let flag = |key: &str| {
+            fsconfig_set_flag(context.as_fd(), key).map_err(|errno| (errno, format!("set overlay option `{key}`")))
+        };
         let directory = |key: &str, dir: BorrowedFd<'_>| {
             match interface {
                 Interface::Descriptors => fsconfig_set_fd(context.as_fd(), key, dir),
@@ -132,8 +143,10 @@ impl Stack<'_> {
             string("context", label)?;
         }
         for lower in self.lowers {
-            let opened = open_dir(lower.parent, lower.name).map_err(|errno| (errno, format!("open layer `{}`", lower.name)))?;
-            directory("lowerdir+", opened.as_fd()).map_err(|(errno, what)| (errno, format!("{what} to layer `{}`", lower.name)))?;
+            let opened =
+                open_dir(lower.parent, lower.name).map_err(|errno| (errno, format!("open layer `{}`", lower.name)))?;
+            directory("lowerdir+", opened.as_fd())
+                .map_err(|(errno, what)| (errno, format!("{what} to layer `{}`", lower.name)))?;
         }
         if self.needs_filler() {
             directory("lowerdir+", self.empty)?;
@@ -142,7 +155,8 @@ impl Stack<'_> {
             directory("upperdir", upper.dir)?;
             directory("workdir", upper.work)?;
         }
-        fsconfig_create(context.as_fd()).map_err(|errno| (errno, format!("mount an overlay of {} layers", self.lowers.len())))
+        fsconfig_create(context.as_fd())
+            .map_err(|errno| (errno, format!("mount an overlay of {} layers", self.lowers.len())))
     }
 
     fn mount_classic(&self) -> Result<OwnedFd> {
@@ -174,7 +188,8 @@ impl Stack<'_> {
             Err(errno) => return Err(Error::os(errno, "make the mount point of overlay mounts")),
         }
         let point = format!("{}/{MOUNT_POINT}", name_of(self.root));
-        mount("overlay", &point, "overlay", flags, &*options).during(|| format!("mount an overlay of {} layers", self.lowers.len()))?;
+        mount("overlay", &point, "overlay", flags, &*options)
+            .during(|| format!("mount an overlay of {} layers", self.lowers.len()))?;
         let clone = open_tree(CWD, &point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
         unmount(&point, UnmountFlags::DETACH).during(|| "detach the overlay mount")?;
         clone.during(|| "clone the overlay mount")

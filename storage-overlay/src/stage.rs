@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mica_storage_api::layout::{Layout, dress_root, open_dir};
-use mica_storage_api::{Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout};
+use mica_storage_api::{
+    Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout,
+};
 use rustix::fs::{Mode, RenameFlags, mkdirat, renameat_with};
 
 use crate::root_dir;
@@ -46,7 +48,8 @@ impl OverlayStage {
             StageKind::Layer | StageKind::Rw => layout.make(ObjectKind::Stage, args.id)?,
         };
         // From here on, dropping the stage removes what was made.
-        let mut stage = Self { layout, kind: args.kind, id: args.id.to_owned(), dir, merged: None, whiteout, finished: false };
+        let mut stage =
+            Self { layout, kind: args.kind, id: args.id.to_owned(), dir, merged: None, whiteout, finished: false };
         match args.kind {
             StageKind::Promote => return Ok(stage),
             StageKind::Layer => {}
@@ -54,7 +57,9 @@ impl OverlayStage {
         }
         match args.parents.first() {
             None => dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?,
-            Some(&top) => root_dir::inherit(stage.layout.open_object(ObjectKind::Layer, top)?.as_fd(), stage.dir.as_fd())?,
+            Some(&top) => {
+                root_dir::inherit(stage.layout.open_object(ObjectKind::Layer, top)?.as_fd(), stage.dir.as_fd())?
+            }
         }
         if args.kind == StageKind::Layer && !args.parents.is_empty() {
             let mount = view(args.parents)?;
@@ -82,7 +87,11 @@ impl OverlayStage {
 
 impl Stage for OverlayStage {
     fn target(&self) -> Target<'_> {
-        Target { dir: Some(self.dir.as_fd()), merged: self.merged.as_ref().map(|merged| merged.root.as_fd()), whiteout: self.whiteout }
+        Target {
+            dir: Some(self.dir.as_fd()),
+            merged: self.merged.as_ref().map(|merged| merged.root.as_fd()),
+            whiteout: self.whiteout,
+        }
     }
 
     fn commit(mut self, key: Key<'_>) -> Result<u64> {

@@ -41,7 +41,8 @@ fn privileged_conformance_by_the_classic_mount() {
         Some(scratch) => DRIVER.must_conform(Path::new(&scratch), &["interface=classic"]),
         None => {
             let scratch = Directory::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
-            in_private_mounts("privileged_conformance_by_the_classic_mount", &[(name, scratch.path().as_os_str())]).unwrap();
+            in_private_mounts("privileged_conformance_by_the_classic_mount", &[(name, scratch.path().as_os_str())])
+                .unwrap();
         }
     }
 }

@@ -353,9 +353,15 @@ mod tests {
 
     #[test]
     fn numbers_have_units_and_bounds() {
-        for (text, bytes) in
-            [("0", 0), ("100", 100), ("1k", 1024), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2GiB", 2 << 30), ("1 kb", 1024)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("100", 100),
+            ("1k", 1024),
+            ("64m", 64 << 20),
+            ("1.5g", 3 << 29),
+            ("2GiB", 2 << 30),
+            ("1 kb", 1024),
+        ] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
         refused(&["", "m", "-1", "1x", "1.2.3", "1e5", "99999999999p", "inf", "nan"], parse_size);

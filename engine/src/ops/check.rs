@@ -57,13 +57,16 @@ impl Engine {
     /// Checks the store.
     pub async fn check(&self, options: CheckOptions) -> Result<CheckReport> {
         self.blocking(move |engine| {
-            let mut check = Check { engine, options, users: engine.store().read(Users::read)?, report: CheckReport::default() };
+            let mut check =
+                Check { engine, options, users: engine.store().read(Users::read)?, report: CheckReport::default() };
             check.blobs()?;
             check.layers()?;
             for driver in engine.store().read(layers::drivers_in_use)? {
                 match engine.driver(&driver) {
                     Ok(driver) => check.driver(&driver)?,
-                    Err(error) => check.damage(format!("driver `{driver}` holds snapshots and cannot be opened: {error}")),
+                    Err(error) => {
+                        check.damage(format!("driver `{driver}` holds snapshots and cannot be opened: {error}"))
+                    }
                 }
             }
             check.containers()?;
@@ -100,7 +103,9 @@ impl Users {
     fn of(names: Option<&BTreeSet<String>>) -> String {
         match names {
             None => "no image needs it".to_owned(),
-            Some(names) => format!("hits {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+            Some(names) => {
+                format!("hits {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -125,7 +130,9 @@ impl Check<'_> {
     fn blobs(&mut self) -> Result<()> {
         let store = self.engine.store();
         let rows: Vec<(Digest, u64)> = store.read(|db| {
-            collect(db, "SELECT digest, size FROM blobs", [], |row| Ok((digest(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs())))
+            collect(db, "SELECT digest, size FROM blobs", [], |row| {
+                Ok((digest(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })
         })?;
         let layers: BTreeMap<Digest, DiffId> =
             store.read(layers::all_layers)?.into_iter().map(|layer| (layer.blob, layer.diff_id)).collect();
@@ -133,9 +140,12 @@ impl Check<'_> {
             self.report.blobs += 1;
             let Some(fault) = self.fault_of(&digest, size)? else { continue };
             // A blob that another command removed meanwhile, row first, is no damage.
-            let still = store.read(|db| collect(db, "SELECT 1 FROM blobs WHERE digest = ?1", [digest.as_str()], |_| Ok(())))?;
+            let still =
+                store.read(|db| collect(db, "SELECT 1 FROM blobs WHERE digest = ?1", [digest.as_str()], |_| Ok(())))?;
             if !still.is_empty() {
-                let users = layers.get(&digest).map_or(self.users.by_document.get(&digest), |layer| self.users.by_layer.get(layer));
+                let users = layers
+                    .get(&digest)
+                    .map_or(self.users.by_document.get(&digest), |layer| self.users.by_layer.get(layer));
                 let message = format!("blob `{digest}` {fault}; {}", Users::of(users));
                 self.damage(message);
             }
@@ -221,8 +231,8 @@ impl Check<'_> {
     fn broken(&mut self, driver: &Driver, key: &str, fault: &str) -> Result<()> {
         let store = self.engine.store();
         let sql = "SELECT chain_id, diff_id FROM snapshots WHERE driver = ?1 AND key = ?2";
-        let chains: Vec<(String, DiffId)> =
-            store.read(|db| collect(db, sql, [driver.name(), key], |row| Ok((row.get(0)?, digest(row, 1).map(DiffId)?))))?;
+        let chains: Vec<(String, DiffId)> = store
+            .read(|db| collect(db, sql, [driver.name(), key], |row| Ok((row.get(0)?, digest(row, 1).map(DiffId)?))))?;
         // A directory that another command removed meanwhile, row first, is no damage.
         if store.read(|db| layers::object(db, driver.name(), key))?.is_none() {
             return Ok(());
@@ -262,7 +272,10 @@ impl Check<'_> {
             self.damage(format!("container `{id}` has lost its directory"));
         }
         for id in found.difference(&rows) {
-            self.garbage(format!("directory of container `{id}` belongs to no container; `mica system prune` clears it"), false);
+            self.garbage(
+                format!("directory of container `{id}` belongs to no container; `mica system prune` clears it"),
+                false,
+            );
         }
         Ok(())
     }

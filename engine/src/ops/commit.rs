@@ -39,7 +39,11 @@ impl Engine {
         let image = NewImage::new(config, references)?;
         self.blocking(move |engine| {
             let published = engine.publish(&sealed.chain.driver, &NewRows::default(), &[image], &[])?;
-            published.into_iter().map(|image| image.id).next().ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
+            published
+                .into_iter()
+                .map(|image| image.id)
+                .next()
+                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
         })
         .await
     }

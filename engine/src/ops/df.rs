@@ -59,15 +59,20 @@ impl Engine {
 
 fn from_rows(db: &Connection) -> Result<DiskUsage> {
     let one = |sql: &str| -> Result<u64> {
-        db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs).map_err(Error::database("add sizes up"))
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+            .map_err(Error::database("add sizes up"))
     };
     // What a layer costs: its archive, and its tree with each driver that holds it.
     let images = UsageLine {
         total: one("SELECT count(*) FROM images")?,
         active: one("SELECT count(DISTINCT image) FROM containers")?,
         size: one("SELECT coalesce(sum(size), 0) FROM blobs")? + one("SELECT coalesce(sum(bytes), 0) FROM objects")?,
-        reclaimable: one(&format!("{UNUSED_LAYERS} SELECT coalesce(sum(size), 0) FROM blobs WHERE digest IN (SELECT blob FROM layers WHERE diff_id IN unused)"))?
-            + one(&format!("{UNUSED_LAYERS} SELECT coalesce(sum(bytes), 0) FROM objects WHERE (driver, key) IN (SELECT driver, key FROM snapshots WHERE diff_id IN unused)"))?,
+        reclaimable: one(&format!(
+            "{UNUSED_LAYERS} SELECT coalesce(sum(size), 0) FROM blobs WHERE digest IN (SELECT blob FROM layers WHERE diff_id IN unused)"
+        ))? + one(&format!(
+            "{UNUSED_LAYERS} SELECT coalesce(sum(bytes), 0) FROM objects WHERE (driver, key) IN (SELECT driver, key FROM snapshots WHERE diff_id IN unused)"
+        ))?,
     };
     let entries = one("SELECT count(*) FROM build_cache")?;
     // A cache entry names layers of images and holds no bytes of its own.

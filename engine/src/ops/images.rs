@@ -63,7 +63,13 @@ fn chosen(db: &Connection, filters: &[(String, String)]) -> Result<Vec<ImageSumm
             }
             "until" => {
                 let until = filter::point_in_time(value, Timestamp::now())?;
-                Box::new(move |image| image.created.as_deref().and_then(|time| time.parse::<Timestamp>().ok()).is_none_or(|time| time < until))
+                Box::new(move |image| {
+                    image
+                        .created
+                        .as_deref()
+                        .and_then(|time| time.parse::<Timestamp>().ok())
+                        .is_none_or(|time| time < until)
+                })
             }
             _ => continue,
         };

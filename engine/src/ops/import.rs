@@ -44,7 +44,11 @@ impl Engine {
             let made = engine.materialise(&driver, &config.rootfs.diff_ids, &archive, &Silent)?;
             let image = NewImage::new(config, references)?;
             let published = engine.publish(&driver, &made.rows, &[image], &[])?;
-            published.into_iter().map(|image| image.id).next().ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
+            published
+                .into_iter()
+                .map(|image| image.id)
+                .next()
+                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
         })
         .await
     }
@@ -61,8 +65,11 @@ impl Engine {
         let mut ingest = self.store().ingest()?;
         let mut unpack = Unpack::new(&mut *input);
         unpack.blob = Some(ingest.file());
-        let unpacked = mica_layer::unpack::unpack(unpack)
-            .map_err(|source| Error::Layer { operation: "read", layer: name.display().to_string(), source })?;
+        let unpacked = mica_layer::unpack::unpack(unpack).map_err(|source| Error::Layer {
+            operation: "read",
+            layer: name.display().to_string(),
+            source,
+        })?;
         Ok(Spooled {
             diff_id: unpacked.diff_id,
             blob: unpacked.blob,

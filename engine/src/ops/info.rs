@@ -92,7 +92,10 @@ impl Engine {
                 info.driver_status = vec![
                     ("Backing Filesystem".to_owned(), about.backing_fs.clone()),
                     ("Version".to_owned(), driver.plugin().version().to_owned()),
-                    ("Library".to_owned(), driver.plugin().path().map_or_else(String::new, |path| path.display().to_string())),
+                    (
+                        "Library".to_owned(),
+                        driver.plugin().path().map_or_else(String::new, |path| path.display().to_string()),
+                    ),
                     ("Capabilities".to_owned(), format!("{:?}", about.caps)),
                 ];
                 if !about.detail.is_empty() {

@@ -36,9 +36,15 @@ impl Engine {
                 let row = one(db, &found.id)?.ok_or_else(|| {
                     Error::refused(Kind::NotFound, format!("image `{name}` was removed while it was looked at"))
                 })?;
-                let last_tagged = collect(db, "SELECT max(tagged) FROM tags WHERE image = ?1", [found.id.as_str()], |row| row.get(0))?;
+                let last_tagged =
+                    collect(db, "SELECT max(tagged) FROM tags WHERE image = ?1", [found.id.as_str()], |row| {
+                        row.get(0)
+                    })?;
                 let chain = row.chain_id.as_ref().map(ToString::to_string);
-                let driver = collect(db, "SELECT driver FROM snapshots WHERE chain_id = ?1 ORDER BY driver", [chain], |row| row.get(0))?;
+                let driver =
+                    collect(db, "SELECT driver FROM snapshots WHERE chain_id = ?1 ORDER BY driver", [chain], |row| {
+                        row.get(0)
+                    })?;
                 Ok(ImageDetails {
                     references: tags_of(db, &found.id)?,
                     manifest: row.manifest,

@@ -111,7 +111,9 @@ fn layer_blob(db: &rusqlite::Connection, diff_id: &DiffId) -> Result<LayerBlob> 
     let sql = "SELECT blob, blobs.size FROM layers JOIN blobs ON blobs.digest = layers.blob WHERE diff_id = ?1";
     let found: Option<(String, i64)> = db
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_row([diff_id.0.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .and_then(|mut statement| {
+            statement.query_row([diff_id.0.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
         .map_err(Error::database("look up a layer"))?;
     let (blob, size) = found.ok_or_else(|| {
         Error::refused(Kind::Corrupt, format!("layer `{}` has no blob", diff_id.0))
@@ -138,7 +140,9 @@ fn write_as_stored(archive: &mut Archive<'_>, image: &Chosen) -> Result<Manifest
     }
     if let Some(digest) = &image.manifest {
         let bytes = archive.store().read_document(digest)?;
-        if let Some(layers) = layers_named_by(&bytes).filter(|layers| image.layers.iter().map(|layer| &layer.blob).eq(layers)) {
+        if let Some(layers) =
+            layers_named_by(&bytes).filter(|layers| image.layers.iter().map(|layer| &layer.blob).eq(layers))
+        {
             archive.blob(&image.id)?;
             let size = archive.document(digest, &bytes)?;
             return Ok(Manifest { digest: digest.clone(), size, layers });
@@ -158,7 +162,12 @@ fn layers_named_by(manifest: &[u8]) -> Option<Vec<Digest>> {
     manifest["layers"].as_array()?.iter().map(|layer| layer["digest"].as_str()?.parse().ok()).collect()
 }
 
-fn new_manifest(archive: &mut Archive<'_>, image: &Chosen, descriptors: Vec<Value>, layers: Vec<Digest>) -> Result<Manifest> {
+fn new_manifest(
+    archive: &mut Archive<'_>,
+    image: &Chosen,
+    descriptors: Vec<Value>,
+    layers: Vec<Digest>,
+) -> Result<Manifest> {
     let config_size = archive.blob(&image.id)?;
     let manifest = json!({
         "schemaVersion": 2,

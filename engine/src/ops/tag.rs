@@ -9,8 +9,11 @@ impl Engine {
     pub async fn tag(&self, source: &str, target: &str) -> Result<()> {
         let reference = Reference::parse(target)?;
         if reference.digest().is_some() {
-            return Err(Error::refused(Kind::InvalidInput, format!("`{target}` has a digest, and a name that is given cannot"))
-                .with_hint("name it `repository:tag`"));
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("`{target}` has a digest, and a name that is given cannot"),
+            )
+            .with_hint("name it `repository:tag`"));
         }
         let source = source.to_owned();
         self.blocking(move |engine| {

@@ -32,7 +32,18 @@ pub(crate) fn replace_and_delete(ground: &Ground<'_>) -> Outcome {
         for dir in ["d", "d/sub", "gone-dir", "gone-dir/sub", "dir-to-file", "emptied"] {
             to.dir(dir)?;
         }
-        for file in ["d/keep", "d/gone", "d/sub/f", "gone-dir/sub/f", "dir-to-file/f", "emptied/one", "emptied/two", "file-to-dir", "changed", "gone"] {
+        for file in [
+            "d/keep",
+            "d/gone",
+            "d/sub/f",
+            "gone-dir/sub/f",
+            "dir-to-file/f",
+            "emptied/one",
+            "emptied/two",
+            "file-to-dir",
+            "changed",
+            "gone",
+        ] {
             to.file(file, "a")?;
         }
         to.symlink("link-to-file", "changed")
@@ -60,9 +71,22 @@ pub(crate) fn replace_and_delete(ground: &Ground<'_>) -> Outcome {
         to.file("emptied/three", "b")
     })?;
     let tree = ground.read_view(&["b", "a"])?;
-    let mut shown: Vec<_> = tree.nodes.iter().map(|(path, node)| format!("{}={}", path.display(), node.content.escape_ascii())).collect();
+    let mut shown: Vec<_> =
+        tree.nodes.iter().map(|(path, node)| format!("{}={}", path.display(), node.content.escape_ascii())).collect();
     shown.retain(|line| line != "=");
-    let expected = ["changed=b", "d=", "d/keep=a", "d/sub=", "d/sub/f=a", "dir-to-file=b", "emptied=", "emptied/three=b", "file-to-dir=", "file-to-dir/f=b", "link-to-file=b"];
+    let expected = [
+        "changed=b",
+        "d=",
+        "d/keep=a",
+        "d/sub=",
+        "d/sub/f=a",
+        "dir-to-file=b",
+        "emptied=",
+        "emptied/three=b",
+        "file-to-dir=",
+        "file-to-dir/f=b",
+        "link-to-file=b",
+    ];
     ensure!(shown == expected, "the view shows {shown:?} and should show {expected:?}");
     ensure!(ground.view(&["a"])?.writer().exists("gone-dir/sub/f"), "deleting in a layer reached its parent");
 
@@ -108,7 +132,8 @@ pub(crate) fn deep_chain(ground: &Ground<'_>) -> Outcome {
         limit => limit.min(300),
     };
     let depth = if ground.info().caps.contains(Caps::LINEAR_SNAPSHOT) { 130 } else { deepest };
-    let names: Vec<String> = (0..depth).map(|number| format!("layer-{number:03}-{}", "0123456789abcdef".repeat(4))).collect();
+    let names: Vec<String> =
+        (0..depth).map(|number| format!("layer-{number:03}-{}", "0123456789abcdef".repeat(4))).collect();
     let mut chain: Vec<&str> = Vec::new();
     for (number, name) in names.iter().enumerate() {
         ground.layer(name, &chain, |fill| {
@@ -140,8 +165,13 @@ pub(crate) fn everything_through_a_chain(ground: &Ground<'_>) -> Outcome {
     let Some(written) = written else { return Err(Stop::Fail("nothing was written".to_owned())) };
     ground.read_view(&["a"])?.must_equal(&written, "the view of the layer")?;
     let view = ground.view(&["a"])?;
-    let stat = rustix::fs::statat(view.fd(), "special/sparse", rustix::fs::AtFlags::SYMLINK_NOFOLLOW).doing(|| "stat a file".to_owned())?;
-    ensure!(stat.st_blocks * 512 < 1 << 20, "a file of 16 MiB with three bytes in it takes {} bytes", stat.st_blocks * 512);
+    let stat = rustix::fs::statat(view.fd(), "special/sparse", rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .doing(|| "stat a file".to_owned())?;
+    ensure!(
+        stat.st_blocks * 512 < 1 << 20,
+        "a file of 16 MiB with three bytes in it takes {} bytes",
+        stat.st_blocks * 512
+    );
 
     // A child and a container inherit all of it.
     ground.layer("b", &["a"], |_| Ok(()))?;
@@ -149,7 +179,12 @@ pub(crate) fn everything_through_a_chain(ground: &Ground<'_>) -> Outcome {
     ground.container("c", &["b", "a"])?;
     let mounted = ground.mount("c", &["b", "a"])?;
     Tree::read(mounted.fd())?.must_equal(&written, "a container on it")?;
-    let stat = rustix::fs::statat(mounted.fd(), "special/sparse", rustix::fs::AtFlags::SYMLINK_NOFOLLOW).doing(|| "stat a file".to_owned())?;
-    ensure!(stat.st_blocks * 512 < 1 << 20, "in a container, a file of 16 MiB with three bytes in it takes {} bytes", stat.st_blocks * 512);
+    let stat = rustix::fs::statat(mounted.fd(), "special/sparse", rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .doing(|| "stat a file".to_owned())?;
+    ensure!(
+        stat.st_blocks * 512 < 1 << 20,
+        "in a container, a file of 16 MiB with three bytes in it takes {} bytes",
+        stat.st_blocks * 512
+    );
     Ok(())
 }

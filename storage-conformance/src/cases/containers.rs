@@ -1,6 +1,8 @@
 //! Writable trees and views: who sees what, what can be written, what outlives what.
 
-use mica_storage_api::{Caps, ChangeKind, ErrorKind, Flow, Key, KeyBuf, MountArgs, MountFlags, ObjectKind, StageArgs, StageKind};
+use mica_storage_api::{
+    Caps, ChangeKind, ErrorKind, Flow, Key, KeyBuf, MountArgs, MountFlags, ObjectKind, StageArgs, StageKind,
+};
 use rustix::fs::FileType;
 
 use crate::ground::{Ground, filling, key, must_refuse};
@@ -43,7 +45,8 @@ pub(crate) fn rw_persists(ground: &Ground<'_>) -> Outcome {
     drop(again);
     // Another opening of the driver, as after a restart of the machine.
     let other = ground.open_again()?;
-    let mount = other.mount(&MountArgs::rw(key("c")?, &[key("base")?])).doing(|| "mount by another opening".to_owned())?;
+    let mount =
+        other.mount(&MountArgs::rw(key("c")?, &[key("base")?])).doing(|| "mount by another opening".to_owned())?;
     Tree::read(std::os::fd::AsFd::as_fd(&mount))?.must_equal(&left, "the container when mounted by another opening")
 }
 
@@ -113,12 +116,21 @@ pub(crate) fn promote(ground: &Ground<'_>) -> Outcome {
 
     // It is a layer like any other: a parent of stages, containers and further promotions.
     ground.layer("top", &["built", "base"], |fill| delete(fill.target, fill.style, "new-dir"))?;
-    ensure!(!ground.view(&["top", "built", "base"])?.writer().exists("new-dir"), "a layer on a promoted one cannot delete");
+    ensure!(
+        !ground.view(&["top", "built", "base"])?.writer().exists("new-dir"),
+        "a layer on a promoted one cannot delete"
+    );
     ground.container("step", &["built", "base"])?;
     ground.mount("step", &["built", "base"])?.writer().file("etc/passwd", "second step")?;
     ground.promote("step", &["built", "base"], "built-2")?;
-    ensure!(ground.view(&["built-2", "built", "base"])?.writer().read("etc/passwd")? == b"second step", "the second promotion is wrong");
-    ensure!(ground.view(&["built", "base"])?.writer().read("etc/passwd")? == b"changed", "the second promotion changed the first");
+    ensure!(
+        ground.view(&["built-2", "built", "base"])?.writer().read("etc/passwd")? == b"second step",
+        "the second promotion is wrong"
+    );
+    ensure!(
+        ground.view(&["built", "base"])?.writer().read("etc/passwd")? == b"changed",
+        "the second promotion changed the first"
+    );
     Ok(())
 }
 
@@ -129,10 +141,16 @@ pub(crate) fn promote_to_a_taken_key(ground: &Ground<'_>) -> Outcome {
     ground.container("step", &["base"])?;
     ground.mount("step", &["base"])?.writer().file("f", "step")?;
     let parents = [key("base")?];
-    let stage = ground.driver.stage_begin(&StageArgs::new(StageKind::Promote, key("step")?, &parents)).doing(|| "begin".to_owned())?;
+    let stage = ground
+        .driver
+        .stage_begin(&StageArgs::new(StageKind::Promote, key("step")?, &parents))
+        .doing(|| "begin".to_owned())?;
     must_refuse(stage.commit(key("taken")?), ErrorKind::Exists, "promoting to a key that is taken")?;
     ensure!(ground.view(&["taken", "base"])?.writer().read("f")? == b"taken", "a refused promotion harmed the layer");
-    ensure!(ground.mount("step", &["base"])?.writer().read("f")? == b"step", "a refused promotion harmed the rw object");
+    ensure!(
+        ground.mount("step", &["base"])?.writer().read("f")? == b"step",
+        "a refused promotion harmed the rw object"
+    );
     Ok(())
 }
 

@@ -25,7 +25,10 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: "open: a second opening sees the same objects", run: stages::second_opening_sees_the_first },
     Case { name: "open: an unknown option is refused", run: stages::unknown_option_is_refused },
     Case { name: "stage: a layer comes back as it was written", run: stages::layer_round_trip },
-    Case { name: "stage: the root directory has the asked-for attributes, and children inherit them", run: stages::root_attributes },
+    Case {
+        name: "stage: the root directory has the asked-for attributes, and children inherit them",
+        run: stages::root_attributes,
+    },
     Case { name: "stage: an abort leaves nothing", run: stages::abort_leaves_nothing },
     Case { name: "stage: a drop leaves nothing", run: stages::drop_leaves_nothing },
     Case { name: "stage: a name in use is refused and unharmed", run: stages::busy_stage_name },

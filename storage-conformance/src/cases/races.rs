@@ -17,7 +17,8 @@ pub(crate) fn threads(ground: &Ground<'_>) -> Outcome {
                     let (name, barrier) = (&name, &barrier);
                     scope.spawn(move || {
                         let stage = ground.stage(StageKind::Layer, &format!("s{number}"), &[]);
-                        let filled = stage.and_then(|stage| filling(&stage)?.target.file("who", number.to_string()).map(|()| stage));
+                        let filled = stage
+                            .and_then(|stage| filling(&stage)?.target.file("who", number.to_string()).map(|()| stage));
                         // Everybody arrives, whatever has failed, since the others wait.
                         barrier.wait();
                         match filled?.commit(key(name)?) {
@@ -28,7 +29,10 @@ pub(crate) fn threads(ground: &Ground<'_>) -> Outcome {
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Fail("a thread panicked".to_owned())))).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Fail("a thread panicked".to_owned()))))
+                .collect()
         });
         let winners = results.into_iter().collect::<Outcome<Vec<_>>>()?.into_iter().filter(|&won| won).count();
         ensure!(winners == 1, "{winners} of {contenders} threads published the same key");
@@ -71,7 +75,10 @@ pub(crate) fn many_containers(ground: &Ground<'_>) -> Outcome {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Fail("a thread panicked".to_owned())))).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Fail("a thread panicked".to_owned()))))
+            .collect()
     });
     results.into_iter().collect::<Outcome>()?;
     ground.must_list(&[(ObjectKind::Layer, "base")])?;
@@ -86,7 +93,8 @@ pub(crate) fn mount_table_stays_clean(ground: &Ground<'_>) -> Outcome {
     let mounts = [ground.view(&["a"])?, ground.view(&["b", "a"])?, ground.mount("c", &["b", "a"])?];
     let table = fs_err::read_to_string("/proc/self/mountinfo").doing(|| "read the mount table".to_owned())?;
     for mounted in &mounts {
-        let stat = statx(mounted.fd(), "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).doing(|| "stat a mount".to_owned())?;
+        let stat =
+            statx(mounted.fd(), "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).doing(|| "stat a mount".to_owned())?;
         let id = stat.stx_mnt_id.to_string();
         ensure!(!table.lines().any(|line| line.split(' ').next() == Some(&id)), "mount {id} is attached on the host");
     }

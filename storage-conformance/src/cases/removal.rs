@@ -72,7 +72,11 @@ pub(crate) fn missing_objects(ground: &Ground<'_>) -> Outcome {
     let view = ground.driver.mount(&mica_storage_api::MountArgs::view(&[none]));
     must_refuse(view, ErrorKind::NotFound, "viewing a missing layer")?;
     for kind in [ObjectKind::Layer, ObjectKind::Rw] {
-        must_refuse(ground.driver.check(kind, none, CheckLevel::Present), ErrorKind::NotFound, "checking a missing object")?;
+        must_refuse(
+            ground.driver.check(kind, none, CheckLevel::Present),
+            ErrorKind::NotFound,
+            "checking a missing object",
+        )?;
     }
     for level in [CheckLevel::Present, CheckLevel::Deep] {
         ground.driver.check(ObjectKind::Layer, key("a")?, level).doing(|| "check a layer that is well".to_owned())?;
@@ -123,7 +127,12 @@ pub(crate) fn usage_grows(ground: &Ground<'_>) -> Outcome {
     let file = mounted.writer().open("big", rustix::fs::OFlags::RDWR)?;
     rustix::fs::fsync(&file).doing(|| "sync a file".to_owned())?;
     let after = measure()?;
-    ensure!(after.bytes >= before.bytes + (3 << 20), "3 MiB more took the container from {} to {} bytes", before.bytes, after.bytes);
+    ensure!(
+        after.bytes >= before.bytes + (3 << 20),
+        "3 MiB more took the container from {} to {} bytes",
+        before.bytes,
+        after.bytes
+    );
     must_refuse(ground.driver.usage(ObjectKind::Layer, key("none")?), ErrorKind::NotFound, "measuring a missing layer")
 }
 
@@ -143,7 +152,9 @@ fn shape(root: &Path) -> Outcome<BTreeMap<String, Vec<String>>> {
     let names = |dir: &Path| -> Outcome<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs_err::read_dir(dir).doing(|| "look into the driver root".to_owned())? {
-            names.push(entry.doing(|| "look into the driver root".to_owned())?.file_name().to_string_lossy().into_owned());
+            names.push(
+                entry.doing(|| "look into the driver root".to_owned())?.file_name().to_string_lossy().into_owned(),
+            );
         }
         names.sort();
         Ok(names)

@@ -16,7 +16,11 @@ pub(crate) fn info_is_sane(ground: &Ground<'_>) -> Outcome {
     if info.caps.contains(Caps::INDEPENDENT_LAYERS) {
         ensure!(info.whiteout != Whiteout::Direct, "a layer stored without its parents cannot delete in place");
     }
-    ensure!(info.max_parents == 0 || info.max_parents >= 127, "chains of 127 layers exist; {} are too few", info.max_parents);
+    ensure!(
+        info.max_parents == 0 || info.max_parents >= 127,
+        "chains of 127 layers exist; {} are too few",
+        info.max_parents
+    );
     Ok(())
 }
 
@@ -27,7 +31,12 @@ pub(crate) fn fresh_root_is_empty(ground: &Ground<'_>) -> Outcome {
 pub(crate) fn second_opening_sees_the_first(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("f", "x"))?;
     let again = ground.open_again()?;
-    ensure!(again.info() == ground.info(), "the second opening says {:?} and the first said {:?}", again.info(), ground.info());
+    ensure!(
+        again.info() == ground.info(),
+        "the second opening says {:?} and the first said {:?}",
+        again.info(),
+        ground.info()
+    );
     let mut names = Vec::new();
     again
         .list(&mut |kind, name| {
@@ -41,7 +50,11 @@ pub(crate) fn second_opening_sees_the_first(ground: &Ground<'_>) -> Outcome {
 
 pub(crate) fn unknown_option_is_refused(ground: &Ground<'_>) -> Outcome {
     for option in ["no-such-option-anywhere=1", "nonsense"] {
-        must_refuse(ground.try_open_again(&[option]), ErrorKind::Invalid, &format!("opening with the option `{option}`"))?;
+        must_refuse(
+            ground.try_open_again(&[option]),
+            ErrorKind::Invalid,
+            &format!("opening with the option `{option}`"),
+        )?;
     }
     Ok(())
 }
@@ -74,7 +87,11 @@ pub(crate) fn root_attributes(ground: &Ground<'_>) -> Outcome {
     ];
     for (what, tree) in trees {
         let Some(root) = tree.nodes.get(std::ffi::OsStr::new("")) else { return Err(Stop::Fail("no root".to_owned())) };
-        ensure!(root.mode & 0o7777 == 0o751, "the root of {what} has mode {:o} and should have 751", root.mode & 0o7777);
+        ensure!(
+            root.mode & 0o7777 == 0o751,
+            "the root of {what} has mode {:o} and should have 751",
+            root.mode & 0o7777
+        );
         ensure!(root.owner == (11, 12), "the root of {what} belongs to {:?} and should to (11, 12)", root.owner);
     }
     Ok(())
@@ -104,7 +121,11 @@ pub(crate) fn drop_leaves_nothing(ground: &Ground<'_>) -> Outcome {
 pub(crate) fn busy_stage_name(ground: &Ground<'_>) -> Outcome {
     let stage = ground.stage(StageKind::Layer, "s1", &[])?;
     filling(&stage)?.target.file("mine", "x")?;
-    must_refuse(ground.driver.stage_begin(&StageArgs::new(StageKind::Layer, key("s1")?, &[])), ErrorKind::Exists, "a second stage of the same name")?;
+    must_refuse(
+        ground.driver.stage_begin(&StageArgs::new(StageKind::Layer, key("s1")?, &[])),
+        ErrorKind::Exists,
+        "a second stage of the same name",
+    )?;
     ensure!(filling(&stage)?.target.exists("mine"), "the refused stage harmed the first one");
     stage.commit(key("base")?).doing(|| "commit after a refused stage".to_owned())?;
     ground.must_list(&[(ObjectKind::Layer, "base")])
@@ -132,7 +153,11 @@ pub(crate) fn target_and_merged(ground: &Ground<'_>) -> Outcome {
     let stage = ground.stage(StageKind::Layer, "s1", &["base"])?;
     let fill = filling(&stage)?;
     let shows_parents = fill.target.exists("below");
-    ensure!(shows_parents == (fill.style == Whiteout::Direct), "style {:?} but the target shows the parents: {shows_parents}", fill.style);
+    ensure!(
+        shows_parents == (fill.style == Whiteout::Direct),
+        "style {:?} but the target shows the parents: {shows_parents}",
+        fill.style
+    );
     if let Some(merged) = stage.merged() {
         let merged = crate::writer::Writer { root: merged };
         ensure!(merged.read("below")? == b"b", "`merged` does not show the parents");

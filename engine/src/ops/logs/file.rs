@@ -54,7 +54,7 @@ impl LogFiles {
         Ok(LogFiles { path, open: newest_first.into(), rest: Vec::new() })
     }
 
-    /// Some lines; none when all has been read for now.
+    /// Some lines; none when the end is reached, which may grow.
     pub(super) fn read(&mut self) -> Result<Vec<LogLine>> {
         let mut chunk = vec![0; CHUNK];
         loop {

@@ -117,8 +117,11 @@ impl<'a> Archive<'a> {
         let mut header = header(tar::EntryType::Regular, 0o644, size);
         self.tar.append_data(&mut header, blob_path(digest), &mut content).map_err(written)?;
         if content.hasher.finish() != *digest {
-            return Err(Error::refused(Kind::Corrupt, format!("blob `{digest}` is damaged: its bytes have another digest"))
-                .with_hint("loading the image again mends it"));
+            return Err(Error::refused(
+                Kind::Corrupt,
+                format!("blob `{digest}` is damaged: its bytes have another digest"),
+            )
+            .with_hint("loading the image again mends it"));
         }
         Ok(size)
     }
