@@ -14,7 +14,9 @@ use crate::settings::Settings;
 pub fn options(settings: &Settings) -> Options {
     let executable = std::env::current_exe().ok();
     let monitor = find_monitor(executable.as_deref());
-    let runtime = MonitorRuntime::new(monitor).with_default_runtime(settings.runtime.clone());
+    let runtime = MonitorRuntime::new(monitor)
+        .with_default_runtime(settings.runtime.clone())
+        .with_cache(settings.run_root.join("cache"));
     let mut self_command = vec![executable.as_deref().and_then(Path::to_str).unwrap_or("mica").to_owned()];
     self_command.extend(settings.flags.iter().cloned());
     Options {

@@ -140,3 +140,13 @@ fn privileged_a_closed_pipe_ends_the_run() {
     assert_eq!(child.wait().expect("an end").code(), Some(141));
     until("the container to go", || store.mica(&["ps", "-aq"]).ok().is_empty());
 }
+
+#[test]
+fn privileged_a_container_without_network_has_a_loopback_that_is_up() {
+    let Some(store) = Store::with_base() else { return };
+    let flags = store.mica(&["run", "--rm", "--network", "none", "base", "cat", "/sys/class/net/lo/flags"]).ok();
+    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).expect("hexadecimal flags");
+    assert_eq!(flags & 1, 1, "IFF_UP is not set in {flags:#x}");
+    let interfaces = store.mica(&["run", "--rm", "--network", "none", "base", "ls", "/sys/class/net"]).ok();
+    assert_eq!(interfaces.trim(), "lo");
+}

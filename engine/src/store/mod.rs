@@ -77,7 +77,8 @@ impl Store {
             )
             .with_hint("use the newer mica that wrote it, or name another store with `--root`"));
         }
-        private_directory(run_root)?;
+        // What adapters may keep between commands, for example compiled system call filters.
+        private_directory(&run_root.join("cache"))?;
         let database = Database::open(&root.join("db"), fsync)?;
         Ok(Store { root: root.to_owned(), run_root: run_root.to_owned(), identity, database })
     }

@@ -15,6 +15,7 @@ use oci_spec::runtime::Spec;
 use crate::command::{Confinement, Program, Report, Verdict, report};
 use crate::failure::{Failure, OrFail};
 use crate::filter::Filter;
+use crate::loopback::bring_up;
 use crate::oci::{Bundle, OciRuntime, Stdio};
 
 /// One container of libcontainer.
@@ -86,7 +87,10 @@ impl OciRuntime for Embedded<'_> {
         let pid = container.pid();
         self.container = Some(container);
         self.verdict = Some(verdict);
-        pid.map(|pid| pid.as_raw()).ok_or_else(|| Failure::new(Kind::Internal, "the container has no process"))
+        let pid = pid.ok_or_else(|| Failure::new(Kind::Internal, "the container has no process"))?.as_raw();
+        bring_up(pid)
+            .or_fail(|| format!("cannot bring up the loopback interface of container `{}`", self.bundle.id))?;
+        Ok(pid)
     }
 
     fn start(&mut self) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod failure;
 mod filter;
 mod hygiene;
 mod log;
+mod loopback;
 mod mounts;
 mod oci;
 mod receive;
