@@ -27,16 +27,16 @@ pub fn run(args: &[String]) -> Result<()> {
 
     let docs = prefix.join("share/mica.docs");
     sh::run(sh::command(&[mica.to_string_lossy().as_ref(), "__docs"]).arg(&docs))?;
-    for (from, to) in [
-        ("man", "share/man/man1"),
-        ("completions/bash", "share/bash-completion/completions"),
-        ("completions/zsh", "share/zsh/site-functions"),
-        ("completions/fish", "share/fish/vendor_completions.d"),
+    for entry in fs_err::read_dir(docs.join("man1"))? {
+        let entry = entry?;
+        place(&entry.path(), &prefix.join("share/man/man1").join(entry.file_name()), 0o644)?;
+    }
+    for (name, directory) in [
+        ("mica", "share/bash-completion/completions"),
+        ("_mica", "share/zsh/site-functions"),
+        ("mica.fish", "share/fish/vendor_completions.d"),
     ] {
-        for entry in fs_err::read_dir(docs.join(from))? {
-            let entry = entry?;
-            place(&entry.path(), &prefix.join(to).join(entry.file_name()), 0o644)?;
-        }
+        place(&docs.join("completions").join(name), &prefix.join(directory).join(name), 0o644)?;
     }
     fs_err::remove_dir_all(&docs)?;
     output::line(format!("installed below {}", prefix.display()));

@@ -1,6 +1,6 @@
 //! The only place that writes to the terminal: text for people, bytes for pipes, and listings in Docker's shapes.
 //!
-//! What a command has to say goes to standard output through [`line`] or [`raw`]; what went wrong goes to standard error
+//! What a command has to say goes to standard output through [`line()`] or [`raw`]; what went wrong goes to standard error
 //! through [`error`] or [`warn`]. A closed pipe is not a failure worth a message: it surfaces as [`Closed`].
 
 pub mod human;
