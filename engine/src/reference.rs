@@ -73,12 +73,13 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository as people write it, `alpine`.
+    /// The repository as people write it, `alpine`: the shortest form that is read as this repository again.
     pub fn familiar_repository(&self) -> String {
-        if self.domain != DEFAULT_DOMAIN {
-            return self.repository();
-        }
-        self.path.strip_prefix(OFFICIAL).unwrap_or(&self.path).to_owned()
+        let official = self.path.strip_prefix(OFFICIAL);
+        let short = official.filter(|name| !name.contains('/') && !is_id(name)).unwrap_or(&self.path);
+        // `docker.io/localhost/app` without its domain would be an image of localhost.
+        let (domain, path) = split_domain(short);
+        if (domain, &path) == (&self.domain, &self.path) { short.to_owned() } else { self.repository() }
     }
 
     /// The whole reference as people write it, `alpine:latest`.
@@ -235,6 +236,9 @@ mod tests {
             ("index.docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
             ("docker.io/user/app", "docker.io/user/app:latest", "user/app:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
+            ("docker.io/localhost/app", "docker.io/localhost/app:latest", "docker.io/localhost/app:latest"),
+            ("docker.io/a.b/app", "docker.io/a.b/app:latest", "docker.io/a.b/app:latest"),
+            ("library/group/app", "docker.io/library/group/app:latest", "library/group/app:latest"),
             ("localhost:5000/app:v1", "localhost:5000/app:v1", "localhost:5000/app:v1"),
             ("ghcr.io/a/b__c/d--e.f", "ghcr.io/a/b__c/d--e.f:latest", "ghcr.io/a/b__c/d--e.f:latest"),
             ("Registry/app", "Registry/app:latest", "Registry/app:latest"),

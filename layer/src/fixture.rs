@@ -11,10 +11,11 @@ use crate::apply::{Applied, Limits, Target, Whiteouts, apply};
 use crate::error::Result;
 use crate::tree::Tree;
 
-/// Whether this test must be left out; says so.
+/// Whether this test must be left out; says so, and fails where nothing may be.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 pub fn skipped(missing: Option<&str>) -> bool {
     if let Some(missing) = missing {
+        assert!(std::env::var_os("MICA_NO_SKIP").is_none(), "skipped although MICA_NO_SKIP is set: {missing}");
         eprintln!("skipped: {missing}");
     }
     missing.is_some()

@@ -5,6 +5,7 @@ mod check;
 mod conformance;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod install;
 mod integration;
 mod isolate;
@@ -31,6 +32,7 @@ usage: cargo xtask TASK
                                story | concurrency | interop | all
   fixtures                     makes the test images' root file systems below target/fixtures
   bench [run|load|containers]  ratios against podman and docker, interleaved, in one run
+  fuzz [TARGET [SECONDS]]      hands a parser of strangers' bytes to libFuzzer; without TARGET, lists them
   tidy                         the structural rules of the source tree
 ";
 
@@ -54,6 +56,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         Some("integration") => integration::run(rest),
         Some("fixtures") => fixtures::run(),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("tidy") => tidy::run(),
         None | Some("help" | "--help" | "-h") => {
             output::line(USAGE);

@@ -95,6 +95,13 @@ impl Engine {
     }
 }
 
+/// The names of the images in an archive, image by image, after everything it announces has been checked. Nothing is
+/// copied out of it and no store is needed.
+pub fn names_in(archive: File) -> Result<Vec<Vec<Reference>>> {
+    let images = announced(&Members::read(archive)?)?;
+    Ok(images.into_iter().map(|image| image.references).collect())
+}
+
 /// An image as an archive announces it.
 #[derive(Debug)]
 struct Announced {
