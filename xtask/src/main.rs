@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod conformance;
+mod crash;
 mod demo;
 mod fixtures;
 mod fuzz;
@@ -30,6 +31,9 @@ usage: cargo xtask TASK
   conformance [PATH.so]        the driver suite on a driver file, or on all three of ours
   integration NAME [--storage-driver D]
                                story | concurrency | interop | all
+  crash [--points N] [--fs ext4|xfs|btrfs] [--storage-driver D] [--case C] [--at POINT] [--list] [--spread]
+                               kills commands at system calls that change something, and checks the store after each
+  enospc [the same]            the same with calls that fail: no space, I/O error
   fixtures                     makes the test images' root file systems below target/fixtures
   bench [run|load|containers]  ratios against podman and docker, interleaved, in one run
   fuzz [TARGET [SECONDS]]      hands a parser of strangers' bytes to libFuzzer; without TARGET, lists them
@@ -53,6 +57,9 @@ fn dispatch(args: &[String]) -> Result<()> {
         Some("build") => workspace::build_release().map(drop),
         Some("install") => install::run(rest),
         Some("conformance") => conformance::run(rest),
+        Some("crash") => crash::run(rest),
+        Some("enospc") => crash::enospc(rest),
+        Some(crash::launch::TASK) => crash::launch::run(rest),
         Some("integration") => integration::run(rest),
         Some("fixtures") => fixtures::run(),
         Some("bench") => bench::run(rest),

@@ -1,0 +1,162 @@
+//! `cargo xtask crash` and `cargo xtask enospc`: commands are killed, and disks fail them, at every system call that
+//! changes something; after each the store is whole.
+
+mod call;
+mod cases;
+mod ground;
+pub mod launch;
+mod point;
+mod refusal;
+mod session;
+mod tracer;
+mod verdict;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+
+use crate::{isolate, output, workspace};
+use cases::{CASES, Case};
+use ground::Ground;
+use point::Point;
+use session::Session;
+use tracer::{Fault, Whom};
+
+/// What was asked for.
+#[derive(Debug)]
+struct Request {
+    points: usize,
+    fs: String,
+    driver: Option<String>,
+    jobs: usize,
+    seed: usize,
+    spread: bool,
+    list: bool,
+    cases: Vec<&'static Case>,
+    at: Option<Point>,
+}
+
+impl Request {
+    fn parse(args: &[String]) -> Result<Self> {
+        let mut request = Self {
+            points: 300,
+            fs: "ext4".to_owned(),
+            driver: None,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            seed: std::process::id() as usize,
+            spread: false,
+            list: false,
+            cases: Vec::new(),
+            at: None,
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
+            match arg.as_str() {
+                "--points" => request.points = value()?.parse().context("--points")?,
+                "--fs" => request.fs = value()?.clone(),
+                "--storage-driver" => request.driver = Some(value()?.clone()),
+                "--jobs" => request.jobs = value()?.parse().context("--jobs")?,
+                "--seed" => request.seed = value()?.parse().context("--seed")?,
+                "--case" => request.cases.push(point::named(value()?)?),
+                "--at" => request.at = Some(value()?.parse()?),
+                "--spread" => request.spread = true,
+                "--list" => request.list = true,
+                other => bail!("no option `{other}`"),
+            }
+        }
+        if let Some(point) = &request.at {
+            request.cases = vec![point.case];
+        }
+        if request.cases.is_empty() {
+            request.cases = CASES.iter().collect();
+        }
+        Ok(request)
+    }
+
+    fn driver(&self) -> &str {
+        self.driver.as_deref().unwrap_or_else(|| ground::usual_driver(&self.fs))
+    }
+
+    fn session(&self, task: &str) -> Result<Session> {
+        workspace::mica_binary().or_else(|_| workspace::build_release())?;
+        let spread = if self.spread { " --spread" } else { "" };
+        let task = format!("cargo xtask {task} --fs {} --storage-driver {}{spread}", self.fs, self.driver());
+        Session::new(Ground::new(&self.fs, self.driver())?, !self.spread, task, &self.cases)
+    }
+}
+
+/// `cargo xtask crash`: SIGKILL at every call that changes something.
+pub fn run(args: &[String]) -> Result<()> {
+    strike("crash", args, |request, session| {
+        let mut points = Vec::new();
+        for (case, call) in calls(request, session) {
+            // Three ways to die, where there is more than one process; before and after are the same but for the last.
+            let whom = [Whom::Tree, Whom::Client, Whom::Caller][(call + request.seed) % 3];
+            points.push(Point { case, call, fault: Fault::Kill { after: call % 4 == 3, whom } });
+        }
+        points
+    })
+}
+
+/// `cargo xtask enospc`: ENOSPC and EIO at every call that can meet them.
+pub fn enospc(args: &[String]) -> Result<()> {
+    strike("enospc", args, |request, session| {
+        let mut points = Vec::new();
+        for (case, call) in calls(request, session) {
+            let class = session.calls(case)[call].class;
+            let errno = [Errno::ENOSPC, Errno::EIO][(call + request.seed) % 2];
+            let for_good = (call + request.seed) / 2 % 2 == 0;
+            if tracer::meets(class, errno) {
+                points.push(Point { case, call, fault: Fault::Error { errno, for_good } });
+            }
+        }
+        points
+    })
+}
+
+fn strike(task: &str, args: &[String], points: impl FnOnce(&Request, &Session) -> Vec<Point>) -> Result<()> {
+    let request = Request::parse(args)?;
+    if isolate::reexec()? {
+        return Ok(());
+    }
+    let session = request.session(task)?;
+    if request.list {
+        for case in &request.cases {
+            for (number, call) in session.calls(case).iter().enumerate() {
+                output::line(format!("{}/{number} {call}", case.name));
+            }
+        }
+        return Ok(());
+    }
+    if let Some(point) = &request.at {
+        return session.single(point);
+    }
+    let points = points(&request, &session);
+    let total: usize = request.cases.iter().map(|case| session.calls(case).len()).sum();
+    output::line(format!(
+        "{task} on {} with driver {}: {} of {total} calls of {} cases, seed {}",
+        request.fs,
+        request.driver(),
+        points.len(),
+        request.cases.len(),
+        request.seed
+    ));
+    let tally = session.run(&points, request.jobs);
+    output::line(tally);
+    if tally.checked < tally.points {
+        bail!("{} of {} points failed", tally.points - tally.checked, tally.points);
+    }
+    Ok(())
+}
+
+/// The calls that are struck, shared out to the cases by their lengths.
+fn calls(request: &Request, session: &Session) -> Vec<(&'static Case, usize)> {
+    let total: usize = request.cases.iter().map(|case| session.calls(case).len()).sum();
+    let mut chosen = Vec::new();
+    for case in &request.cases {
+        let all = session.calls(case).len();
+        let share = (request.points * all / total.max(1)).max(6);
+        chosen.extend(point::choose(all, share, request.seed).into_iter().map(|call| (*case, call)));
+    }
+    chosen
+}
