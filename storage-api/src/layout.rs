@@ -77,12 +77,21 @@ impl Layout {
 
     /// Moves an object into the trash in one step. A missing object is success.
     pub fn discard(&self, kind: ObjectKind, id: Key<'_>) -> Result<()> {
+        self.to_trash(self.dir(kind), id).during(|| format!("discard {}", show(kind, id)))
+    }
+
+    /// The same for what a driver keeps in a directory of its own, by an object's name.
+    pub fn discard_from(&self, dir: BorrowedFd<'_>, id: Key<'_>) -> Result<()> {
+        self.to_trash(dir, id).during(|| format!("discard what belongs to `{id}`"))
+    }
+
+    fn to_trash(&self, dir: BorrowedFd<'_>, id: Key<'_>) -> rustix::io::Result<()> {
         loop {
             let name = unique(id);
-            match rustix::fs::renameat_with(self.dir(kind), id.as_str(), &self.trash, &name, RenameFlags::NOREPLACE) {
+            match rustix::fs::renameat_with(dir, id.as_str(), &self.trash, &name, RenameFlags::NOREPLACE) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(Error::os(errno, format_args!("discard {}", show(kind, id)))),
+                Err(errno) => return Err(errno),
             }
         }
     }

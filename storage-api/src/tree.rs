@@ -94,7 +94,12 @@ pub fn remove(parent: BorrowedFd<'_>, name: &CStr, deadline: Option<Instant>) ->
             Some(level) => {
                 if level.dir.is_none() {
                     let child = done.dir.as_ref().map(AsFd::as_fd).unwrap_or(parent);
-                    level.dir = Some(open(child, c"..").during(show)?);
+                    match open(child, c"..") {
+                        Ok(dir) => level.dir = Some(dir),
+                        // Another remover was here first and took the way back up away: come again from the top.
+                        Err(Errno::NOENT) => return Ok(Deleted::Partly),
+                        Err(errno) => return Err(Error::os(errno, show())),
+                    }
                 }
                 level.dir.as_ref()
             }
@@ -178,8 +183,7 @@ struct Level {
 fn open_to_empty(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Option<OwnedFd>> {
     let opened = match open(parent, name) {
         Err(Errno::ACCESS) => {
-            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
-            open(parent, name)
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty()).and_then(|()| open(parent, name))
         }
         other => other,
     };
@@ -198,7 +202,12 @@ fn empty_of_files(
 ) -> rustix::io::Result<Vec<CString>> {
     let mut subdirs = Vec::new();
     let mut freed_write = false;
-    for (name, kind) in names(dir)? {
+    let names = match names(dir) {
+        // The kernel says so of an open directory that another remover has emptied and removed meanwhile.
+        Err(Errno::NOENT) => return Ok(subdirs),
+        other => other?,
+    };
+    for (name, kind) in names {
         if kind == FileType::Directory {
             subdirs.push(name);
             continue;
@@ -281,6 +290,25 @@ mod tests {
             assert!(calls < 50, "no progress");
         }
         assert!(calls > 1);
+    }
+
+    #[test]
+    fn several_may_remove_one_tree() {
+        for _ in 0..20 {
+            let root = tempfile::tempdir().unwrap();
+            let top = open_path(root.path());
+            for branch in 0..6 {
+                let deep = root.path().join(format!("t/{branch}/{}", "d/".repeat(HELD + 10)));
+                fs_err::create_dir_all(&deep).unwrap();
+                fs_err::write(deep.join("file"), "x").unwrap();
+            }
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| while remove(top.as_fd(), c"t", None).unwrap() == Deleted::Partly {});
+                }
+            });
+            assert!(!root.path().join("t").exists());
+        }
     }
 
     #[test]

@@ -11,14 +11,15 @@ use mica_storage_api::{
     Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind,
     OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
-use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::changes;
 use crate::options::Options;
 use crate::probe;
+use crate::root_dir;
 use crate::stack::{Interface, Lower, Stack, Upper};
 use crate::stage::{OverlayStage, UPPER, open_writable_tree};
+use crate::volatile::Use;
 
 /// The overlay driver on one root.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ impl StorageDriver for Overlay {
         caps.set(Caps::REFLINK, reflinks(args.root));
         let info = Info {
             caps,
-            max_parents: found.interface.max_lowers() as u32,
+            // A view may need one directory more.
+            max_parents: found.interface.max_lowers() as u32 - 1,
             whiteout: whiteout_style(args.rootless),
             backing_fs,
             detail: format!("mounts by {}", found.interface.name()),
@@ -100,14 +102,16 @@ impl StorageDriver for Overlay {
             ));
         }
         let Some(id) = args.rw_id else { return self.view(args.parents, args.selinux_label) };
-        let (upper, work) = open_writable_tree(&self.layout, id)?;
-        forget_volatile_mark(work.as_fd())?;
-        let upper = Upper {
-            dir: upper.as_fd(),
-            work: work.as_fd(),
-            volatile: self.volatile && args.flags.contains(MountFlags::VOLATILE),
-        };
         let read_only = args.flags.contains(MountFlags::READONLY);
+        let volatile = self.volatile && args.flags.contains(MountFlags::VOLATILE);
+        let next = match (read_only, volatile) {
+            (true, _) => Use::Read,
+            (false, true) => Use::Volatile,
+            (false, false) => Use::Durable,
+        };
+        let tree = open_writable_tree(&self.layout, id, next)?;
+        // Nothing will be written, so there is nothing to flush, and no mark is wanted.
+        let upper = Upper { dir: tree.upper.as_fd(), work: tree.work.as_fd(), volatile: volatile && !read_only };
         self.stack(args.parents, args.selinux_label, |stack| {
             Stack { upper: Some(upper), read_only, ..stack }.mount(self.interface)
         })
@@ -119,7 +123,7 @@ impl StorageDriver for Overlay {
         parents: &[Key<'_>],
         yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
     ) -> Result<()> {
-        let (upper, _) = open_writable_tree(&self.layout, rw_id)?;
+        let upper = open_writable_tree(&self.layout, rw_id, Use::Look)?.upper;
         let view = self.view(parents, None)?;
         let below = open_dir(view.as_fd(), ".").during(|| "open the view of the parents")?;
         changes::walk(upper, below, whiteout_style(self.userxattr), yield_change)
@@ -127,13 +131,20 @@ impl StorageDriver for Overlay {
 
     fn usage(&self, kind: ObjectKind, id: Key<'_>) -> Result<Usage> {
         let object = match kind {
-            ObjectKind::Rw => open_writable_tree(&self.layout, id)?.0,
+            // What a crash made worthless occupies its bytes all the same.
+            ObjectKind::Rw => open_dir(self.layout.open_object(kind, id)?.as_fd(), UPPER)
+                .map_err(|errno| Error::os(errno, format_args!("open `rw/{id}/{UPPER}`")))
+                .map_err(|error| error.with_kind(ErrorKind::Corrupt))?,
             ObjectKind::Layer | ObjectKind::Stage => self.layout.open_object(kind, id)?,
         };
         tree::usage(object.as_fd())
     }
 
     fn remove(&self, kind: ObjectKind, id: Key<'_>) -> Result<()> {
+        if kind == ObjectKind::Layer {
+            // First, so that a removal which is cut off here is finished by the next.
+            root_dir::discard(&self.layout, self.root.as_fd(), id)?;
+        }
         self.layout.discard(kind, id)
     }
 
@@ -148,7 +159,7 @@ impl StorageDriver for Overlay {
     fn check(&self, kind: ObjectKind, id: Key<'_>, level: CheckLevel) -> Result<()> {
         self.layout.check(kind, id, level)?;
         if kind == ObjectKind::Rw {
-            open_writable_tree(&self.layout, id)?;
+            open_writable_tree(&self.layout, id, Use::Look)?;
         }
         Ok(())
     }
@@ -160,7 +171,17 @@ impl Overlay {
         if parents.is_empty() {
             return clone_read_only(self.empty.as_fd());
         }
-        self.stack(parents, selinux_label, |stack| stack.mount(self.interface))
+        let speaker = root_dir::speaker(&self.layout, parents)?;
+        if speaker == 0 {
+            return self.stack(parents, selinux_label, |stack| stack.mount(self.interface));
+        }
+        let roots = root_dir::open_roots(self.root.as_fd())?;
+        root_dir::ensure_like(roots.as_fd(), &self.layout, parents[speaker])?;
+        let root = Lower { parent: roots.as_fd(), name: parents[speaker].as_str() };
+        self.stack(parents, selinux_label, |stack| {
+            let lowers: Vec<_> = std::iter::once(root).chain(stack.lowers.iter().copied()).collect();
+            Stack { lowers: &lowers, ..stack }.mount(self.interface)
+        })
     }
 
     /// Hands out the description of a read-only mount of a chain; writable ones build on it.
@@ -197,15 +218,4 @@ fn clone_read_only(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     mount_setattr(mount.as_fd(), MountAttr::RDONLY, None)
         .during(|| "make the mount of the empty directory read-only")?;
     Ok(mount)
-}
-
-/// A volatile mount leaves a mark in its work directory that makes the kernel refuse the next one. Whether the upper directory
-/// survived is the engine's to know: it compares the boot id before it mounts.
-fn forget_volatile_mark(work: BorrowedFd<'_>) -> Result<()> {
-    match open_dir(work, "work") {
-        Ok(inner) => tree::remove(inner.as_fd(), c"incompat", None).map(drop),
-        // Never mounted so far.
-        Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(Error::os(errno, format_args!("open the work directory beside `{UPPER}`"))),
-    }
 }

@@ -16,6 +16,8 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, open_tree, unmount,
 };
 
+use crate::choices::options;
+
 /// The kernel's limit on lower directories (`OVL_MAX_STACK`).
 pub(crate) const MAX_LOWERS: usize = 500;
 
@@ -177,6 +179,17 @@ impl Stack<'_> {
         if let Some(label) = self.selinux_label {
             options.push_str(&format!(",context=\"{label}\""));
         }
+        // The kernel reads one page and would take what is left of a longer string for the whole.
+        if options.len() >= rustix::param::page_size() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "the options for {} layers are {} bytes long, and mount(2) takes less than a page; Linux 6.7 and later has no such limit",
+                    self.lowers.len(),
+                    options.len()
+                ),
+            ));
+        }
         let options = std::ffi::CString::new(options)
             .map_err(|_| Error::new(ErrorKind::Invalid, "the SELinux label holds a NUL byte"))?;
 
@@ -195,21 +208,8 @@ impl Stack<'_> {
         clone.during(|| "clone the overlay mount")
     }
 
-    /// Every behaviour is stated, because distributions and module parameters change the defaults. Redirects and metadata-only copies
-    /// would make an upper directory meaningless as a layer of its own, which is what promotion makes of it.
     fn options(&self) -> Vec<&'static str> {
-        let mut options = vec!["index=off", "nfs_export=off", "xino=off"];
-        if self.userxattr {
-            // The kernel takes this as "never redirect, never metacopy" and refuses both options beside it.
-            options.push("userxattr");
-        } else {
-            // `nofollow` also refuses to obey a redirect that somebody else wrote into a layer.
-            options.extend(["redirect_dir=nofollow", "metacopy=off"]);
-        }
-        if self.upper.is_some_and(|upper| upper.volatile) {
-            options.push("volatile");
-        }
-        options
+        options(self.userxattr, self.upper.is_some_and(|upper| upper.volatile))
     }
 
     /// The kernel wants a lower directory, and two of them where there is no upper.

@@ -10,6 +10,7 @@ use mica_storage_api::{
 use rustix::fs::{Mode, RenameFlags, mkdirat, renameat_with};
 
 use crate::root_dir;
+use crate::volatile::{self, Use};
 
 /// The upper directory of a writable tree.
 pub(crate) const UPPER: &str = "fs";
@@ -44,7 +45,7 @@ impl OverlayStage {
         view: impl FnOnce(&[Key<'_>]) -> Result<OwnedFd>,
     ) -> Result<Self> {
         let dir = match args.kind {
-            StageKind::Promote => open_writable_tree(&layout, args.id)?.0,
+            StageKind::Promote => open_writable_tree(&layout, args.id, Use::Look)?.upper,
             StageKind::Layer | StageKind::Rw => layout.make(ObjectKind::Stage, args.id)?,
         };
         // From here on, dropping the stage removes what was made.
@@ -55,11 +56,15 @@ impl OverlayStage {
             StageKind::Layer => {}
             StageKind::Rw => stage.dir = make_writable_tree(stage.dir.as_fd())?,
         }
-        match args.parents.first() {
-            None => dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?,
-            Some(&top) => {
-                root_dir::inherit(stage.layout.open_object(ObjectKind::Layer, top)?.as_fd(), stage.dir.as_fd())?
+        if args.parents.is_empty() {
+            dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?;
+            if args.kind == StageKind::Layer {
+                root_dir::be_silent(stage.dir.as_fd())?;
             }
+        } else {
+            let speaker = args.parents[root_dir::speaker(&stage.layout, args.parents)?];
+            let speaker = stage.layout.open_object(ObjectKind::Layer, speaker)?;
+            root_dir::inherit(speaker.as_fd(), stage.dir.as_fd())?;
         }
         if args.kind == StageKind::Layer && !args.parents.is_empty() {
             let mount = view(args.parents)?;
@@ -110,15 +115,24 @@ impl Drop for OverlayStage {
     }
 }
 
-/// The upper and the work directory of a writable tree.
-pub(crate) fn open_writable_tree(layout: &Layout, id: Key<'_>) -> Result<(OwnedFd, OwnedFd)> {
+/// The directories of a writable tree.
+#[derive(Debug)]
+pub(crate) struct WritableTree {
+    pub(crate) upper: OwnedFd,
+    pub(crate) work: OwnedFd,
+}
+
+/// Opens a writable tree that is whole, and makes it ready for what comes next.
+pub(crate) fn open_writable_tree(layout: &Layout, id: Key<'_>, next: Use) -> Result<WritableTree> {
     let rw = layout.open_object(ObjectKind::Rw, id)?;
     let part = |name: &str| {
         open_dir(rw.as_fd(), name).map_err(|errno| {
             Error::os(errno, format_args!("open `rw/{id}/{name}`")).with_kind(mica_storage_api::ErrorKind::Corrupt)
         })
     };
-    Ok((part(UPPER)?, part(WORK)?))
+    let tree = WritableTree { upper: part(UPPER)?, work: part(WORK)? };
+    volatile::admit(rw.as_fd(), tree.work.as_fd(), id, next)?;
+    Ok(tree)
 }
 
 fn make_writable_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
