@@ -8,6 +8,7 @@ use mica_storage_api::{
 };
 use mica_storage_loader::{Driver, OpenArgs, Plugin, Stage};
 
+use crate::Depth;
 use crate::tree::Tree;
 use crate::verdict::{Context, Outcome, Stop, ensure};
 use crate::worker::Workers;
@@ -19,6 +20,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) driver: &'a Driver,
     pub(crate) plugin: &'a Plugin,
     pub(crate) options: &'a [String],
+    pub(crate) rootless: bool,
+    pub(crate) depth: Depth,
     pub(crate) root: PathBuf,
     pub(crate) workers: &'a Workers<'a>,
 }
@@ -39,7 +42,7 @@ impl Ground<'_> {
     pub(crate) fn try_open_again(&self, further: &[&str]) -> Result<Driver, mica_storage_loader::Error> {
         let options: Vec<String> =
             self.options.iter().cloned().chain(further.iter().map(|option| (*option).to_owned())).collect();
-        self.plugin.open(&OpenArgs { options: &options, ..OpenArgs::new(&self.root) })
+        self.plugin.open(&OpenArgs { options: &options, rootless: self.rootless, ..OpenArgs::new(&self.root) })
     }
 
     /// Opens the driver on the same root once more.

@@ -43,7 +43,7 @@ impl Driver {
     fn judge(&self, plugin: &Plugin, scratch: &Path, options: &[String], environment: &[(String, String)]) {
         let args = ["worker", "--exact", "--nocapture"].map(str::to_owned).to_vec();
         let worker = WorkerCommand { args, environment: environment.to_vec() };
-        let report: Report = run(&Subject { plugin, options, worker: &worker }, scratch, &mut |_| {})
+        let report: Report = run(&Subject { options, ..Subject::new(plugin, &worker) }, scratch, &mut |_| {})
             .unwrap_or_else(|error| panic!("{}", crate::verdict::words(&error)));
         assert!(report.passed(), "{} by {:?}:\n{report}", self.name, plugin.path());
         let left: Vec<_> = fs_err::read_dir(scratch).expect("the scratch directory can be read").collect();

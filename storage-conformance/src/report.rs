@@ -1,6 +1,7 @@
 //! What a run found, case by case.
 
 use std::fmt;
+use std::time::Duration;
 
 /// How one case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub enum Verdict {
 pub struct CaseReport {
     /// The case.
     pub name: &'static str,
+    /// What a driver must do to pass it, in one sentence.
+    pub demands: &'static str,
+    /// How long it took.
+    pub took: Duration,
     /// How it ended.
     pub verdict: Verdict,
 }
@@ -54,7 +59,9 @@ impl fmt::Display for CaseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
             Verdict::Pass => write!(f, "pass  {}", self.name),
-            Verdict::Fail(reason) => write!(f, "FAIL  {}: {reason}", self.name),
+            Verdict::Fail(reason) => {
+                write!(f, "FAIL  {}\n      demands: {}\n      found:   {reason}", self.name, self.demands)
+            }
             Verdict::Skip(reason) => write!(f, "skip  {}: {reason}", self.name),
         }
     }

@@ -39,7 +39,7 @@ impl Tree {
         let stat = statat(root, "", AtFlags::EMPTY_PATH).doing(|| "stat the root".to_owned())?;
         reading.add(root, OsStr::new("."), OsString::new(), &stat)?;
         reading.descend(root, OsStr::new("."), &OsString::new())?;
-        Ok(reading.tree)
+        Ok(reading.finish())
     }
 
     /// A failure naming the first differences, unless both are equal.
@@ -50,6 +50,14 @@ impl Tree {
         }
         let shown: Vec<_> = differences.iter().take(5).map(String::as_str).collect();
         Err(Stop::Fail(format!("{what}: {} differences: {}", differences.len(), shown.join("; "))))
+    }
+
+    /// The same without the modification times of directories, which change with every name in them.
+    pub(crate) fn without_directory_times(mut self) -> Self {
+        for node in self.nodes.values_mut().filter(|node| node.is_directory()) {
+            node.mtime = (0, 0);
+        }
+        self
     }
 
     fn differences(&self, expected: &Self) -> Vec<String> {
@@ -68,6 +76,12 @@ impl Tree {
                 .map(|path| format!("{path:?} should not exist")),
         );
         found
+    }
+}
+
+impl Node {
+    pub(crate) fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Directory
     }
 }
 
@@ -96,6 +110,21 @@ struct Reading {
 }
 
 impl Reading {
+    /// The only name of a file that the tree shows is not the same as another: the link count of an overlay's file still
+    /// counts a name that a whiteout hides.
+    fn finish(mut self) -> Tree {
+        let mut names: BTreeMap<OsString, usize> = BTreeMap::new();
+        for first in self.tree.nodes.values().filter_map(|node| node.same_as.as_ref()) {
+            *names.entry(first.clone()).or_default() += 1;
+        }
+        for node in self.tree.nodes.values_mut() {
+            if node.same_as.as_ref().is_some_and(|first| names.get(first) == Some(&1)) {
+                node.same_as = None;
+            }
+        }
+        self.tree
+    }
+
     fn descend(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &OsStr) -> Outcome {
         let dir = openat(
             parent,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use mica_storage_api::{ErrorKind, StageArgs, StageKind};
-use mica_storage_loader::{OpenArgs, Plugin};
+use mica_storage_loader::{Driver, OpenArgs, Plugin};
 
 use crate::ground::key;
 use crate::verdict::{Context, Outcome, Stop, ensure};
@@ -16,6 +16,7 @@ use crate::writer::Writer;
 
 const VERB: &str = "MICA_CONFORMANCE_WORKER";
 const ROOT: &str = "MICA_CONFORMANCE_ROOT";
+const ROOTLESS: &str = "MICA_CONFORMANCE_ROOTLESS";
 const NAME: &str = "MICA_CONFORMANCE_NAME";
 const MARK: &str = "mica-conformance-worker:";
 
@@ -32,6 +33,7 @@ pub struct WorkerCommand {
 #[derive(Debug)]
 pub(crate) struct Workers<'a> {
     pub(crate) command: &'a WorkerCommand,
+    pub(crate) rootless: bool,
 }
 
 /// A running worker.
@@ -57,24 +59,44 @@ pub fn serve_worker(plugin: impl FnOnce() -> Result<Plugin, mica_storage_loader:
 fn serve(verb: &str, plugin: impl FnOnce() -> Result<Plugin, mica_storage_loader::Error>) -> Outcome<String> {
     let root = std::env::var_os(ROOT).ok_or_else(|| Stop::Fail(format!("{ROOT} is not set")))?;
     let name = std::env::var(NAME).doing(|| format!("read {NAME}"))?;
+    let rootless = std::env::var_os(ROOTLESS).is_some_and(|value| !value.is_empty());
     let driver = plugin()
-        .and_then(|plugin| plugin.open(&OpenArgs::new(Path::new(&root))))
+        .and_then(|plugin| plugin.open(&OpenArgs { rootless, ..OpenArgs::new(Path::new(&root)) }))
         .doing(|| "open the driver".to_owned())?;
+    match verb {
+        "commit" => commit(&driver, &name),
+        "reap" => {
+            say("ready");
+            wait()?;
+            while driver.reap(std::time::Duration::from_millis(50)).doing(|| "reap".to_owned())? {}
+            Ok("reaped".to_owned())
+        }
+        _ => Err(Stop::Fail(format!("`{verb}` is no work"))),
+    }
+}
+
+/// Stages a layer, waits, and commits it.
+fn commit(driver: &Driver, name: &str) -> Outcome<String> {
     let stage = format!("stage-{}", std::process::id());
     let stage = driver
         .stage_begin(&StageArgs::new(StageKind::Layer, key(&stage)?, &[]))
         .doing(|| "begin a stage".to_owned())?;
     Writer { root: stage.target() }.file("who", std::process::id().to_string())?;
-    say("staged");
-    // The parent lets all go at the same moment, or kills us here.
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).doing(|| "wait for the parent".to_owned())?;
-    ensure!(verb == "commit", "`{verb}` is no work");
-    match stage.commit(key(&name)?) {
+    say("ready");
+    wait()?;
+    match stage.commit(key(name)?) {
         Ok(_) => Ok("published".to_owned()),
         Err(error) if error.kind() == ErrorKind::Exists => Ok("exists".to_owned()),
         Err(error) => Err(error).doing(|| "commit".to_owned()),
     }
+}
+
+/// The parent lets all go at the same moment, or kills us here.
+fn wait() -> Outcome {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).doing(|| "wait for the parent".to_owned())?;
+    ensure!(line == "go\n", "the parent says `{line}`");
+    Ok(())
 }
 
 fn say(line: &str) {
@@ -85,13 +107,19 @@ fn say(line: &str) {
 impl Workers<'_> {
     /// Starts a process that stages a layer and then waits; it commits it as `key` when told to.
     pub(crate) fn start(&self, root: &Path, key: &str) -> Outcome<Worker> {
+        self.start_to("commit", root, key)
+    }
+
+    /// Starts a process that opens the driver for this work, and waits to be told to begin.
+    pub(crate) fn start_to(&self, verb: &str, root: &Path, name: &str) -> Outcome<Worker> {
         let program = std::env::current_exe().doing(|| "find the running program".to_owned())?;
         let mut child = Command::new(program)
             .args(&self.command.args)
             .envs(self.command.environment.iter().map(|(name, value)| (name, value)))
-            .env(VERB, "commit")
+            .env(VERB, verb)
             .env(ROOT, root)
-            .env(NAME, key)
+            .env(NAME, name)
+            .env(ROOTLESS, if self.rootless { "1" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -99,7 +127,7 @@ impl Workers<'_> {
         let stdout = child.stdout.take().ok_or_else(|| Stop::Fail("the process has no output".to_owned()))?;
         let mut worker = Worker { child, lines: BufReader::new(stdout) };
         let answer = worker.answer()?;
-        ensure!(answer == "staged", "the other process says `{answer}`");
+        ensure!(answer == "ready", "the other process says `{answer}`");
         Ok(worker)
     }
 }

@@ -63,8 +63,7 @@ impl StorageDriver for Overlay {
         caps.set(Caps::REFLINK, reflinks(args.root));
         let info = Info {
             caps,
-            // A view may need one directory more.
-            max_parents: found.interface.max_lowers() as u32 - 1,
+            max_parents: max_parents(found.interface) as u32,
             whiteout: whiteout_style(args.rootless),
             backing_fs,
             detail: format!("mounts by {}", found.interface.name()),
@@ -191,6 +190,13 @@ impl Overlay {
         selinux_label: Option<&str>,
         then: impl FnOnce(Stack<'_>) -> Result<T>,
     ) -> Result<T> {
+        let most = max_parents(self.interface);
+        if parents.len() > most {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} layers are more than the {most} an overlay mount takes here", parents.len()),
+            ));
+        }
         let layers = self.layout.dir(ObjectKind::Layer);
         let lowers: Vec<Lower<'_>> = parents.iter().map(|key| Lower { parent: layers, name: key.as_str() }).collect();
         then(Stack {
@@ -204,6 +210,11 @@ impl Overlay {
             host: self.host,
         })
     }
+}
+
+/// One less than the kernel takes: a view may need a directory on top, whose root it shows.
+fn max_parents(interface: Interface) -> usize {
+    interface.max_lowers() - 1
 }
 
 /// A user namespace may write `user.` attributes only.

@@ -94,16 +94,6 @@ pub(crate) struct Stack<'a> {
 impl Stack<'_> {
     /// The detached mount.
     pub(crate) fn mount(&self, interface: Interface) -> Result<OwnedFd> {
-        if self.lowers.len() > interface.max_lowers() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "{} layers are more than the {} an overlay mount takes here",
-                    self.lowers.len(),
-                    interface.max_lowers()
-                ),
-            ));
-        }
         match interface {
             Interface::Descriptors | Interface::Names => self.mount_by_context(interface),
             Interface::Classic => self.mount_classic(),

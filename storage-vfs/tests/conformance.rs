@@ -23,5 +23,6 @@ fn privileged_conformance() {
 
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn skip(reason: &str) {
+    assert!(std::env::var_os("MICA_NO_SKIP").is_none(), "skipped, which MICA_NO_SKIP forbids: {reason}");
     eprintln!("skipped: {reason}");
 }

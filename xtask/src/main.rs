@@ -28,7 +28,8 @@ usage: cargo xtask TASK
   setup [--print]              installs the system packages that building and testing need
   build                        release build with drivers and monitor staged beside the binary
   install --prefix P           binary, monitor, drivers, header, completions and man pages below P
-  conformance [PATH.so]        the driver suite on a driver file, or on all three of ours
+  conformance [--thorough] [PATH.so]
+                               the driver suite on a driver file, or on all three of ours
   integration NAME [--storage-driver D]
                                story | concurrency | interop | all
   crash [--points N] [--fs ext4|xfs|btrfs] [--storage-driver D] [--case C] [--at POINT] [--list] [--spread]

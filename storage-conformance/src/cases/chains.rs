@@ -1,14 +1,49 @@
 //! Layers on layers: what shows through, what is replaced, what is hidden.
 
-use mica_storage_api::Caps;
+use mica_storage_api::{Caps, ErrorKind, KeyBuf, MountArgs, MountFlags};
 
-use crate::ground::Ground;
+use crate::Depth;
+use crate::cases::Case;
+use crate::ground::{Ground, key, must_refuse};
 use crate::sample;
 use crate::tree::Tree;
 use crate::verdict::{Context, Outcome, Stop, ensure};
 use crate::whiteout::{delete, ensure_dir, make_opaque};
 
-pub(crate) fn parents_show_through(ground: &Ground<'_>) -> Outcome {
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "chain: parents show through",
+        demands: "A view shows the files of all layers of its chain, and a shorter chain none of the layers above it.",
+        run: parents_show_through,
+    },
+    Case {
+        name: "chain: replace, delete, opaque, and back again",
+        demands: "A layer can replace, delete and hide what is below it, and a later layer can bring a name back without what it once held.",
+        run: replace_and_delete,
+    },
+    Case {
+        name: "chain: layers staged without parents, in any order",
+        demands: "With INDEPENDENT_LAYERS a layer that was staged alone works on any parents: its whiteouts and opaque directories hide, its other directories merge.",
+        run: layers_without_parents,
+    },
+    Case {
+        name: "chain: the root is that of the topmost layer that has one",
+        demands: "With INDEPENDENT_LAYERS, a layer that was staged alone and whose root was left as `stage_begin` made it shows the root of the layer below: mode, owner, time, attributes.",
+        run: silent_roots,
+    },
+    Case {
+        name: "chain: every kind of entry passes through",
+        demands: "A child and a container show a layer's devices, fifos, links, sparse files, attributes and strange names unchanged.",
+        run: everything_through_a_chain,
+    },
+    Case {
+        name: "chain: as deep as the driver promises",
+        demands: "Chains of 130, 300 and 490 layers, or as many as `max_parents` says, can be staged, viewed and written; one layer more than `max_parents` is INVALID.",
+        run: deep_chain,
+    },
+];
+
+fn parents_show_through(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| sample::plain(fill.target))?;
     ground.layer("b", &["a"], |fill| {
         ensure_dir(fill.target, "usr")?;
@@ -26,7 +61,7 @@ pub(crate) fn parents_show_through(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn replace_and_delete(ground: &Ground<'_>) -> Outcome {
+fn replace_and_delete(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| {
         let to = fill.target;
         for dir in ["d", "d/sub", "gone-dir", "gone-dir/sub", "dir-to-file", "emptied"] {
@@ -102,7 +137,7 @@ pub(crate) fn replace_and_delete(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn layers_without_parents(ground: &Ground<'_>) -> Outcome {
+fn layers_without_parents(ground: &Ground<'_>) -> Outcome {
     ground.needs(Caps::INDEPENDENT_LAYERS)?;
     // The upper layer comes first, and knows of no parent.
     ground.layer("upper", &[], |fill| {
@@ -126,35 +161,124 @@ pub(crate) fn layers_without_parents(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn deep_chain(ground: &Ground<'_>) -> Outcome {
-    let deepest = match ground.info().max_parents {
-        0 => 300,
-        limit => limit.min(300),
+fn silent_roots(ground: &Ground<'_>) -> Outcome {
+    ground.needs(Caps::INDEPENDENT_LAYERS)?;
+    // As the engine unpacks an archive without an entry for its root: the time is put back, and nothing else is touched.
+    let silent = |name: &str| {
+        ground.layer(name, &[], |fill| {
+            let made = rustix::fs::fstat(fill.target.root).doing(|| "stat the target".to_owned())?;
+            fill.target.file(name, "x")?;
+            fill.target.mtime(".", made.st_mtime, made.st_mtime_nsec as i64)
+        })
     };
-    let depth = if ground.info().caps.contains(Caps::LINEAR_SNAPSHOT) { 130 } else { deepest };
+    let speaking = |name: &str, mode: u32, number: i64| {
+        ground.layer(name, &[], |fill| {
+            fill.target.file(name, "x")?;
+            fill.target.mode(".", mode)?;
+            fill.target.owner(".", 7, 8)?;
+            fill.target.xattr(".", "user.root", name.as_bytes())?;
+            fill.target.mtime(".", number, 500)
+        })
+    };
+    silent("s0")?;
+    speaking("a", 0o711, 1_000_000_001)?;
+    silent("s1")?;
+    silent("s2")?;
+    speaking("b", 0o1770, 1_000_000_002)?;
+    let root = |tree: &Tree| tree.nodes.get(std::ffi::OsStr::new("")).cloned();
+    let alone = |name: &str| Ok(root(&ground.read_view(&[name])?));
+    let (of_a, of_b, of_s) = (alone("a")?, alone("b")?, alone("s0")?);
+    let chains: [(&[&str], _); 7] = [
+        (&["a", "s0"], &of_a),
+        (&["s1", "a", "s0"], &of_a),
+        (&["s2", "s1", "a"], &of_a),
+        (&["b", "s1", "a"], &of_b),
+        (&["s2", "b", "a"], &of_b),
+        (&["s1", "s2", "s0"], &of_s),
+        (&["s1", "b", "s2", "a", "s0"], &of_b),
+    ];
+    for (number, (chain, expected)) in chains.into_iter().enumerate() {
+        let view = ground.read_view(chain)?;
+        ensure!(view.nodes.len() == chain.len() + 1, "the view of {chain:?} shows {:?}", view.nodes.keys());
+        let name = format!("c{number}");
+        ground.container(&name, chain)?;
+        let container = Tree::read(ground.mount(&name, chain)?.fd())?;
+        for (what, tree) in [("the view", &view), ("a container", &container)] {
+            let shown = root(tree);
+            ensure!(
+                shown == *expected,
+                "the root of {what} of {chain:?} is {} and should be {}",
+                shown.map_or_else(String::new, |node| node.to_string()),
+                expected.as_ref().map_or_else(String::new, |node| node.to_string())
+            );
+        }
+        // A layer that is staged on such a chain begins with what the chain shows.
+        let top = format!("t{number}");
+        ground.layer(&top, chain, |fill| {
+            let made = rustix::fs::fstat(fill.target.root).doing(|| "stat the target".to_owned())?;
+            fill.target.file("top", "x")?;
+            fill.target.mtime(".", made.st_mtime, made.st_mtime_nsec as i64)
+        })?;
+        let longer: Vec<&str> = std::iter::once(top.as_str()).chain(chain.iter().copied()).collect();
+        ensure!(root(&ground.read_view(&longer)?) == *expected, "a layer staged on {chain:?} has another root");
+    }
+    Ok(())
+}
+
+fn deep_chain(ground: &Ground<'_>) -> Outcome {
+    let info = ground.info();
+    let independent = info.caps.contains(Caps::INDEPENDENT_LAYERS);
+    // Whoever copies a tree for each layer, or mounts all parents of each, is spared the square of it.
+    let deepest = if independent || ground.depth == Depth::Thorough { 490 } else { 130 };
+    let promised = if info.max_parents == 0 { usize::MAX } else { info.max_parents as usize };
+    let deepest = deepest.min(promised);
     let names: Vec<String> =
-        (0..depth).map(|number| format!("layer-{number:03}-{}", "0123456789abcdef".repeat(4))).collect();
+        (0..deepest).map(|number| format!("layer-{number:03}-{}", "0123456789abcdef".repeat(4))).collect();
     let mut chain: Vec<&str> = Vec::new();
     for (number, name) in names.iter().enumerate() {
-        ground.layer(name, &chain, |fill| {
+        ground.layer(name, if independent { &[] } else { &chain }, |fill| {
             fill.target.file(&format!("f{number}"), number.to_string())?;
             fill.target.file("top", number.to_string())
         })?;
         chain.insert(0, name);
     }
-    let view = ground.view(&chain)?;
-    let tree = Tree::read(view.fd())?;
-    ensure!(tree.nodes.len() == names.len() + 2, "{} entries show and should be {}", tree.nodes.len(), names.len() + 2);
-    ensure!(view.writer().read("top")? == (names.len() - 1).to_string().as_bytes(), "the top layer does not win");
-    ground.container("c", &chain)?;
-    let mounted = ground.mount("c", &chain)?;
-    mounted.writer().file("f0", "changed")?;
-    mounted.writer().remove("f1")?;
-    ensure!(view.writer().read("f0")? == b"0", "a container on {depth} layers changed the image");
+    for depth in [130, 300, 490].into_iter().chain([deepest]).filter(|&depth| depth <= deepest) {
+        let chain = &chain[deepest - depth..];
+        let view = ground.view(chain)?;
+        let shown = Tree::read(view.fd())?.nodes.len();
+        ensure!(shown == depth + 2, "of {depth} layers {shown} entries show and should be {}", depth + 2);
+        let top = (depth - 1).to_string();
+        ensure!(view.writer().read("top")? == top.as_bytes(), "of {depth} layers the topmost does not win");
+        let name = format!("c-{depth}-{}", ground.list()?.len());
+        ground.container(&name, chain)?;
+        let mounted = ground.mount_with(Some(&name), chain, MountFlags::VOLATILE)?;
+        mounted.writer().file("f0", "changed")?;
+        mounted.writer().remove("f1")?;
+        mounted.writer().file(&format!("f{}", depth / 2), "changed")?;
+        ensure!(!mounted.writer().exists("f1"), "a file of the second of {depth} layers cannot be removed");
+        ensure!(view.writer().read("f0")? == b"0", "a container on {depth} layers changed the image");
+    }
+    // One layer more than was promised is refused, and not mounted without it.
+    if promised < 1000 && independent {
+        let mut further = Vec::new();
+        for number in deepest..=promised {
+            let name = format!("further-{number}");
+            ground.layer(&name, &[], |fill| fill.target.file(&name, ""))?;
+            further.push(name);
+        }
+        let too_long: Vec<&str> = further.iter().map(String::as_str).chain(chain.iter().copied()).collect();
+        let keys: Vec<KeyBuf> = too_long.iter().map(|name| Ok(key(name)?.to_owned())).collect::<Outcome<_>>()?;
+        let keys: Vec<_> = keys.iter().map(KeyBuf::as_key).collect();
+        must_refuse(
+            ground.driver.mount(&MountArgs::view(&keys)),
+            ErrorKind::Invalid,
+            &format!("a view of {} layers, where `open` promised {promised},", keys.len()),
+        )?;
+    }
     Ok(())
 }
 
-pub(crate) fn everything_through_a_chain(ground: &Ground<'_>) -> Outcome {
+fn everything_through_a_chain(ground: &Ground<'_>) -> Outcome {
     let mut written = None;
     ground.layer("a", &[], |fill| {
         sample::plain(fill.target)?;

@@ -5,13 +5,67 @@ use mica_storage_api::{
 };
 use rustix::fs::FileType;
 
+use crate::cases::Case;
 use crate::ground::{Ground, filling, key, must_refuse};
 use crate::sample;
 use crate::tree::Tree;
 use crate::verdict::{Context, Outcome, Stop, ensure};
 use crate::whiteout::{delete, make_opaque};
 
-pub(crate) fn isolation(ground: &Ground<'_>) -> Outcome {
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "rw: containers and image are isolated",
+        demands: "What one container writes is seen by no other and not by the image.",
+        run: isolation,
+    },
+    Case {
+        name: "rw: writes outlive the mount",
+        demands: "What was written is there when the object is mounted again, by this opening of the driver or another.",
+        run: rw_persists,
+    },
+    Case {
+        name: "rw: views and read-only mounts refuse writes",
+        demands: "Nothing can be created, changed or removed through a view or a read-only mount.",
+        run: view_is_read_only,
+    },
+    Case {
+        name: "rw: no parents at all",
+        demands: "A view of no layers is an empty read-only directory; a container on none starts empty and keeps its files.",
+        run: no_parents,
+    },
+    Case {
+        name: "rw: volatile mounts, again and again",
+        demands: "With VOLATILE an object can be mounted volatile, volatile again, and then ordinarily, while the machine runs.",
+        run: volatile,
+    },
+    Case {
+        name: "rw: a directory made again hides the old content",
+        demands: "A directory that was removed and made again in a container is empty, whatever lower layers hold.",
+        run: changes_after_opaque,
+    },
+    Case {
+        name: "promote: the layer is what was visible",
+        demands: "With PROMOTE an rw object becomes a layer that shows what its mount showed, and is gone; an abort leaves it as it was.",
+        run: promote,
+    },
+    Case {
+        name: "promote: a taken key is refused and both stay",
+        demands: "Promoting to a key that is taken is EXISTS; the layer and the rw object stay.",
+        run: promote_to_a_taken_key,
+    },
+    Case {
+        name: "promote: the target shows the tree",
+        demands: "The target of a promotion shows what the rw object has changed.",
+        run: stage_may_touch_a_promotion,
+    },
+    Case {
+        name: "changes: equal to a comparison of trees",
+        demands: "The changes of an rw object, applied to its parents' tree, yield its own tree, and call new what is new.",
+        run: changes,
+    },
+];
+
+fn isolation(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     let image = ground.read_view(&["base"])?;
     ground.container("c1", &["base"])?;
@@ -30,7 +84,7 @@ pub(crate) fn isolation(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn rw_persists(ground: &Ground<'_>) -> Outcome {
+fn rw_persists(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     ground.container("c", &["base"])?;
     let first = ground.mount("c", &["base"])?;
@@ -50,7 +104,7 @@ pub(crate) fn rw_persists(ground: &Ground<'_>) -> Outcome {
     Tree::read(std::os::fd::AsFd::as_fd(&mount))?.must_equal(&left, "the container when mounted by another opening")
 }
 
-pub(crate) fn view_is_read_only(ground: &Ground<'_>) -> Outcome {
+fn view_is_read_only(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     ground.layer("top", &["base"], |fill| fill.target.file("t", "t"))?;
     for chain in [&["base"][..], &["top", "base"]] {
@@ -73,7 +127,7 @@ fn refuse_writes(mounted: &crate::ground::Mounted, what: &str) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn no_parents(ground: &Ground<'_>) -> Outcome {
+fn no_parents(ground: &Ground<'_>) -> Outcome {
     let view = ground.view(&[])?;
     ensure!(Tree::read(view.fd())?.nodes.len() == 1, "the view of nothing is not empty");
     ensure!(view.writer().file("f", "x").is_err(), "the view of nothing can be written");
@@ -85,7 +139,7 @@ pub(crate) fn no_parents(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn volatile(ground: &Ground<'_>) -> Outcome {
+fn volatile(ground: &Ground<'_>) -> Outcome {
     ground.needs(Caps::VOLATILE)?;
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     ground.container("c", &["base"])?;
@@ -99,7 +153,7 @@ pub(crate) fn volatile(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn promote(ground: &Ground<'_>) -> Outcome {
+fn promote(ground: &Ground<'_>) -> Outcome {
     ground.needs(Caps::PROMOTE)?;
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     ground.container("step", &["base"])?;
@@ -134,7 +188,7 @@ pub(crate) fn promote(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn promote_to_a_taken_key(ground: &Ground<'_>) -> Outcome {
+fn promote_to_a_taken_key(ground: &Ground<'_>) -> Outcome {
     ground.needs(Caps::PROMOTE)?;
     ground.layer("base", &[], |fill| fill.target.file("f", "base"))?;
     ground.layer("taken", &["base"], |fill| fill.target.file("f", "taken"))?;
@@ -154,7 +208,7 @@ pub(crate) fn promote_to_a_taken_key(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn stage_may_touch_a_promotion(ground: &Ground<'_>) -> Outcome {
+fn stage_may_touch_a_promotion(ground: &Ground<'_>) -> Outcome {
     ground.needs(Caps::PROMOTE)?;
     ground.layer("base", &[], |fill| fill.target.file("f", "base"))?;
     ground.container("step", &["base"])?;
@@ -185,7 +239,7 @@ fn change_a_lot(mounted: &crate::ground::Mounted) -> Outcome {
     to.xattr("tmp", "user.changed", b"x")
 }
 
-pub(crate) fn changes(ground: &Ground<'_>) -> Outcome {
+fn changes(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| sample::plain(fill.target))?;
     ground.container("c", &["base"])?;
     let mounted = ground.mount("c", &["base"])?;
@@ -238,7 +292,7 @@ pub(crate) fn changes(ground: &Ground<'_>) -> Outcome {
     shown.must_equal(&after, "the parents with the changes applied")
 }
 
-pub(crate) fn changes_after_opaque(ground: &Ground<'_>) -> Outcome {
+fn changes_after_opaque(ground: &Ground<'_>) -> Outcome {
     // Deleting in a container what an upper layer had already replaced must not bring back what lies deeper.
     ground.layer("a", &[], |fill| {
         fill.target.dir("d")?;

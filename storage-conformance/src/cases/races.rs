@@ -3,10 +3,34 @@
 use mica_storage_api::{ErrorKind, ObjectKind, StageKind};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
+use crate::cases::Case;
 use crate::ground::{Ground, filling, key};
 use crate::verdict::{Context, Outcome, Stop, ensure};
 
-pub(crate) fn threads(ground: &Ground<'_>) -> Outcome {
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "race: threads commit one key",
+        demands: "Of several threads that commit one key at once exactly one succeeds; the others get EXISTS.",
+        run: threads,
+    },
+    Case {
+        name: "race: processes commit one key",
+        demands: "Of several processes that commit one key at once exactly one succeeds; the others get EXISTS.",
+        run: processes,
+    },
+    Case {
+        name: "race: many containers at once",
+        demands: "Containers that are made, written and removed at once share nothing and leave nothing.",
+        run: many_containers,
+    },
+    Case {
+        name: "mount: nothing is attached on the host",
+        demands: "A mount is detached: it is in no mount table, and neither is the driver's root.",
+        run: mount_table_stays_clean,
+    },
+];
+
+fn threads(ground: &Ground<'_>) -> Outcome {
     let contenders = 4;
     let barrier = std::sync::Barrier::new(contenders);
     for round in 0..5 {
@@ -43,7 +67,7 @@ pub(crate) fn threads(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn processes(ground: &Ground<'_>) -> Outcome {
+fn processes(ground: &Ground<'_>) -> Outcome {
     let mut workers = Vec::new();
     for _ in 0..3 {
         workers.push(ground.workers.start(&ground.root, "raced")?);
@@ -59,7 +83,7 @@ pub(crate) fn processes(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn many_containers(ground: &Ground<'_>) -> Outcome {
+fn many_containers(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("f", "base"))?;
     let results: Vec<Outcome> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -86,7 +110,7 @@ pub(crate) fn many_containers(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn mount_table_stays_clean(ground: &Ground<'_>) -> Outcome {
+fn mount_table_stays_clean(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| fill.target.file("f", "x"))?;
     ground.layer("b", &["a"], |fill| fill.target.file("g", "x"))?;
     ground.container("c", &["b", "a"])?;

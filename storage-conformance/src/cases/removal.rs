@@ -1,16 +1,54 @@
 //! Removing, listing, reaping, measuring.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use mica_storage_api::{CheckLevel, ErrorKind, ObjectKind, StageKind};
 
+use crate::cases::Case;
 use crate::ground::{Ground, filling, key, must_refuse};
+use crate::leaks::RootImage;
 use crate::sample;
-use crate::verdict::{Context, Outcome, ensure};
+use crate::verdict::{Context, Outcome, Stop, ensure};
 
-pub(crate) fn remove_and_list(ground: &Ground<'_>) -> Outcome {
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "remove: list is exact, missing is fine",
+        demands: "`list` shows exactly the objects there are, by kind; removing one leaves the others; removing a missing one succeeds.",
+        run: remove_and_list,
+    },
+    Case {
+        name: "remove: a name can be used again at once",
+        demands: "A new object under the name of a removed one shows nothing of it.",
+        run: names_come_back,
+    },
+    Case {
+        name: "remove: while mounted",
+        demands: "An rw object can be removed while it is mounted, and its name is free at once.",
+        run: remove_while_mounted,
+    },
+    Case {
+        name: "remove: missing objects are reported as such",
+        demands: "`mount` and `check` of a missing object are NOT_FOUND; `check` of a sound one succeeds at every level.",
+        run: missing_objects,
+    },
+    Case {
+        name: "reap: reclaims everything",
+        demands: "After everything is removed and reaped the root holds what it held before.",
+        run: reap_reclaims_everything,
+    },
+    Case {
+        name: "reap: by several threads and processes at once",
+        demands: "Several may reap one trash at once: no call fails, and the trash is empty when all are done.",
+        run: reap_together,
+    },
+    Case {
+        name: "usage: grows with what is written",
+        demands: "`usage` covers at least the bytes that were written, and is NOT_FOUND for a missing object.",
+        run: usage_grows,
+    },
+];
+
+fn remove_and_list(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| sample::plain(fill.target))?;
     ground.layer("b", &["a"], |fill| fill.target.file("b", "b"))?;
     ground.container("c", &["b", "a"])?;
@@ -35,7 +73,7 @@ pub(crate) fn remove_and_list(ground: &Ground<'_>) -> Outcome {
     ground.must_list(&[])
 }
 
-pub(crate) fn names_come_back(ground: &Ground<'_>) -> Outcome {
+fn names_come_back(ground: &Ground<'_>) -> Outcome {
     for round in ["first", "second"] {
         ground.layer("a", &[], |fill| fill.target.file("f", round))?;
         ground.container("c", &["a"])?;
@@ -49,7 +87,7 @@ pub(crate) fn names_come_back(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn remove_while_mounted(ground: &Ground<'_>) -> Outcome {
+fn remove_while_mounted(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| sample::plain(fill.target))?;
     ground.container("c", &["a"])?;
     let mounted = ground.mount("c", &["a"])?;
@@ -63,7 +101,7 @@ pub(crate) fn remove_while_mounted(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn missing_objects(ground: &Ground<'_>) -> Outcome {
+fn missing_objects(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| fill.target.file("f", "x"))?;
     let parents = [key("a")?];
     let none = key("none")?;
@@ -84,9 +122,9 @@ pub(crate) fn missing_objects(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn reap_reclaims_everything(ground: &Ground<'_>) -> Outcome {
+fn reap_reclaims_everything(ground: &Ground<'_>) -> Outcome {
     reap(ground)?;
-    let before = shape(&ground.root)?;
+    let before = RootImage::read(&ground.root)?;
     ground.layer("a", &[], |fill| {
         sample::plain(fill.target)?;
         sample::special(fill.target)?;
@@ -103,16 +141,57 @@ pub(crate) fn reap_reclaims_everything(ground: &Ground<'_>) -> Outcome {
         ground.remove(kind, name)?;
     }
     reap(ground)?;
-    let after = shape(&ground.root)?;
-    ensure!(before == after, "the root held {before:?} and holds {after:?} after everything was removed and reaped");
+    RootImage::read(&ground.root)?.must_have_nothing_new(&before)
+}
+
+fn reap_together(ground: &Ground<'_>) -> Outcome {
+    for round in 0..4 {
+        ground.layer("a", &[], |fill| {
+            for branch in 0..8 {
+                let mut path = format!("branch-{branch}");
+                fill.target.dir(&path)?;
+                for level in 0..20 {
+                    path.push_str("/d");
+                    fill.target.dir(&path)?;
+                    fill.target.file(&format!("{path}/{level}"), "x")?;
+                }
+            }
+            Ok(())
+        })?;
+        for name in ["c1", "c2", "c3"] {
+            ground.container(name, &["a"])?;
+            ground.mount(name, &["a"])?.writer().file("f", "x")?;
+            ground.remove(ObjectKind::Rw, name)?;
+        }
+        ground.remove(ObjectKind::Layer, "a")?;
+        let mut workers = Vec::new();
+        for _ in 0..if round == 0 { 2 } else { 0 } {
+            workers.push(ground.workers.start_to("reap", &ground.root, "")?);
+        }
+        for worker in &mut workers {
+            worker.go()?;
+        }
+        let results: Vec<Outcome> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| reap(ground))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Fail("a thread panicked".to_owned()))))
+                .collect()
+        });
+        results.into_iter().collect::<Outcome>()?;
+        for worker in &mut workers {
+            let answer = worker.answer()?;
+            ensure!(answer == "reaped", "a process that reaps beside others says `{answer}`");
+        }
+    }
     Ok(())
 }
 
-pub(crate) fn usage_grows(ground: &Ground<'_>) -> Outcome {
+fn usage_grows(ground: &Ground<'_>) -> Outcome {
     ground.layer("a", &[], |fill| fill.target.file("f", vec![1; 100_000]))?;
     let layer = match ground.driver.usage(ObjectKind::Layer, key("a")?) {
         Err(error) if error.kind() == ErrorKind::Fallback => {
-            return Err(crate::verdict::Stop::Skip("the driver leaves usage to the engine".to_owned()));
+            return Err(Stop::Skip("the driver leaves usage to the engine".to_owned()));
         }
         other => other.doing(|| "measure the layer".to_owned())?,
     };
@@ -137,6 +216,12 @@ pub(crate) fn usage_grows(ground: &Ground<'_>) -> Outcome {
 }
 
 /// Reaps until nothing is left.
+pub(crate) const STAGE_CASES: &[Case] = &[Case {
+    name: "stage: a killed process leaves a stage that can be cleared",
+    demands: "The stage of a process that was killed is listed, can be removed, and its name can be used again.",
+    run: killed_stage,
+}];
+
 pub(crate) fn reap(ground: &Ground<'_>) -> Outcome {
     for _ in 0..10_000 {
         if !ground.driver.reap(Duration::from_millis(200)).doing(|| "reap".to_owned())? {
@@ -147,29 +232,7 @@ pub(crate) fn reap(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-/// The names two levels deep, except the host's locks.
-fn shape(root: &Path) -> Outcome<BTreeMap<String, Vec<String>>> {
-    let names = |dir: &Path| -> Outcome<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs_err::read_dir(dir).doing(|| "look into the driver root".to_owned())? {
-            names.push(
-                entry.doing(|| "look into the driver root".to_owned())?.file_name().to_string_lossy().into_owned(),
-            );
-        }
-        names.sort();
-        Ok(names)
-    };
-    let mut shape = BTreeMap::new();
-    for name in names(root)? {
-        if name != "locks" {
-            let below = root.join(&name);
-            shape.insert(name, if below.is_dir() { names(&below)? } else { Vec::new() });
-        }
-    }
-    Ok(shape)
-}
-
-pub(crate) fn killed_stage(ground: &Ground<'_>) -> Outcome {
+fn killed_stage(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("f", "x"))?;
     let pid = ground.workers.start(&ground.root, "never")?.kill()?;
     let left = format!("stage-{pid}");

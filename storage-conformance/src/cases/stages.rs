@@ -2,12 +2,71 @@
 
 use mica_storage_api::{Caps, ErrorKind, ObjectKind, StageArgs, StageKind, Whiteout};
 
+use crate::cases::Case;
 use crate::ground::{Ground, filling, key, must_refuse};
 use crate::sample;
 use crate::tree::Tree;
 use crate::verdict::{Context, Outcome, Stop, ensure};
 
-pub(crate) fn info_is_sane(ground: &Ground<'_>) -> Outcome {
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "open: the information is sane",
+        demands: "`open` names the file system, claims detached mounts and only known capabilities, and takes chains of at least 127 layers.",
+        run: info_is_sane,
+    },
+    Case {
+        name: "open: a fresh root lists nothing",
+        demands: "`list` yields nothing on a root that was just made.",
+        run: fresh_root_is_empty,
+    },
+    Case {
+        name: "open: a second opening sees the same objects",
+        demands: "Opening the same root again yields the same information and the same objects: the driver keeps nothing in memory.",
+        run: second_opening_sees_the_first,
+    },
+    Case {
+        name: "open: an unknown option is refused",
+        demands: "`open` refuses an option it does not know as INVALID and never ignores it.",
+        run: unknown_option_is_refused,
+    },
+    Case {
+        name: "stage: a layer comes back as it was written",
+        demands: "What is written into a stage is shown by a view of the layer it becomes: types, bytes, modes, owners, times, attributes.",
+        run: layer_round_trip,
+    },
+    Case {
+        name: "stage: the root directory has the asked-for attributes, and children inherit them",
+        demands: "A stage without parents has the root mode and owner it was asked for; a stage with parents begins with those of the top parent.",
+        run: root_attributes,
+    },
+    Case {
+        name: "stage: an abort leaves nothing",
+        demands: "After an abort nothing is listed and the stage's name is free.",
+        run: abort_leaves_nothing,
+    },
+    Case {
+        name: "stage: a drop leaves nothing",
+        demands: "A stage that is dropped by its owner is an aborted stage.",
+        run: drop_leaves_nothing,
+    },
+    Case {
+        name: "stage: a name in use is refused and unharmed",
+        demands: "A second stage of the same name is EXISTS, and the first one can still be committed.",
+        run: busy_stage_name,
+    },
+    Case {
+        name: "stage: a second commit of a key is refused and harmless",
+        demands: "Committing to a key that is taken is EXISTS, changes nothing, and discards the stage.",
+        run: second_commit_of_a_key,
+    },
+    Case {
+        name: "stage: target and merged view show what the style promises",
+        demands: "The target shows the parents' files exactly when the whiteout style is DIRECT; `merged`, where there is one, shows them and is read-only.",
+        run: target_and_merged,
+    },
+];
+
+fn info_is_sane(ground: &Ground<'_>) -> Outcome {
     let info = ground.info();
     ensure!(!info.backing_fs.is_empty(), "`backing_fs` is empty");
     ensure!(info.backing_fs.len() < 64, "`backing_fs` is {} bytes long", info.backing_fs.len());
@@ -24,11 +83,11 @@ pub(crate) fn info_is_sane(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn fresh_root_is_empty(ground: &Ground<'_>) -> Outcome {
+fn fresh_root_is_empty(ground: &Ground<'_>) -> Outcome {
     ground.must_list(&[])
 }
 
-pub(crate) fn second_opening_sees_the_first(ground: &Ground<'_>) -> Outcome {
+fn second_opening_sees_the_first(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("f", "x"))?;
     let again = ground.open_again()?;
     ensure!(
@@ -48,7 +107,7 @@ pub(crate) fn second_opening_sees_the_first(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn unknown_option_is_refused(ground: &Ground<'_>) -> Outcome {
+fn unknown_option_is_refused(ground: &Ground<'_>) -> Outcome {
     for option in ["no-such-option-anywhere=1", "nonsense"] {
         must_refuse(
             ground.try_open_again(&[option]),
@@ -59,7 +118,7 @@ pub(crate) fn unknown_option_is_refused(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn layer_round_trip(ground: &Ground<'_>) -> Outcome {
+fn layer_round_trip(ground: &Ground<'_>) -> Outcome {
     let stage = ground.stage(StageKind::Layer, "s1", &[])?;
     let fill = filling(&stage)?;
     sample::plain(fill.target)?;
@@ -72,7 +131,7 @@ pub(crate) fn layer_round_trip(ground: &Ground<'_>) -> Outcome {
     ground.read_view(&["base"])?.must_equal(&written, "the view of the layer")
 }
 
-pub(crate) fn root_attributes(ground: &Ground<'_>) -> Outcome {
+fn root_attributes(ground: &Ground<'_>) -> Outcome {
     let mut args = StageArgs::new(StageKind::Layer, key("s1")?, &[]);
     (args.root_mode, args.root_uid, args.root_gid) = (0o751, 11, 12);
     let stage = ground.driver.stage_begin(&args).doing(|| "call the driver".to_owned())?;
@@ -97,7 +156,7 @@ pub(crate) fn root_attributes(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn abort_leaves_nothing(ground: &Ground<'_>) -> Outcome {
+fn abort_leaves_nothing(ground: &Ground<'_>) -> Outcome {
     let stage = ground.stage(StageKind::Layer, "s1", &[])?;
     sample::plain(filling(&stage)?.target)?;
     stage.abort();
@@ -108,7 +167,7 @@ pub(crate) fn abort_leaves_nothing(ground: &Ground<'_>) -> Outcome {
     ground.must_list(&[])
 }
 
-pub(crate) fn drop_leaves_nothing(ground: &Ground<'_>) -> Outcome {
+fn drop_leaves_nothing(ground: &Ground<'_>) -> Outcome {
     for kind in [StageKind::Layer, StageKind::Rw] {
         let stage = ground.stage(kind, "s1", &[])?;
         filling(&stage)?.target.file("f", "x")?;
@@ -118,7 +177,7 @@ pub(crate) fn drop_leaves_nothing(ground: &Ground<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn busy_stage_name(ground: &Ground<'_>) -> Outcome {
+fn busy_stage_name(ground: &Ground<'_>) -> Outcome {
     let stage = ground.stage(StageKind::Layer, "s1", &[])?;
     filling(&stage)?.target.file("mine", "x")?;
     must_refuse(
@@ -131,7 +190,7 @@ pub(crate) fn busy_stage_name(ground: &Ground<'_>) -> Outcome {
     ground.must_list(&[(ObjectKind::Layer, "base")])
 }
 
-pub(crate) fn second_commit_of_a_key(ground: &Ground<'_>) -> Outcome {
+fn second_commit_of_a_key(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("f", "first"))?;
     let before = ground.read_view(&["base"])?;
     let stage = ground.stage(StageKind::Layer, "s2", &[])?;
@@ -148,7 +207,7 @@ pub(crate) fn second_commit_of_a_key(ground: &Ground<'_>) -> Outcome {
     ground.must_list(&[(ObjectKind::Layer, "base"), (ObjectKind::Rw, "c1")])
 }
 
-pub(crate) fn target_and_merged(ground: &Ground<'_>) -> Outcome {
+fn target_and_merged(ground: &Ground<'_>) -> Outcome {
     ground.layer("base", &[], |fill| fill.target.file("below", "b"))?;
     let stage = ground.stage(StageKind::Layer, "s1", &["base"])?;
     let fill = filling(&stage)?;
