@@ -109,6 +109,12 @@ pub(crate) fn drop_inherited_acls(file: BorrowedFd<'_>) {
     }
 }
 
+/// Whether `name` in `dir` could have this attribute. Where its file system has no place for it, it was left out.
+pub(crate) fn is_supported(dir: BorrowedFd<'_>, name: &[u8], attribute: &[u8]) -> bool {
+    let mut buffer = [0; 320];
+    !matches!(get(magic(dir, name, &mut buffer), attribute), Err(Errno::OPNOTSUPP))
+}
+
 fn get(path: &OsStr, name: &[u8]) -> Result<Vec<u8>, Errno> {
     let name = OsStr::from_bytes(name);
     let mut value = vec![0u8; 256];

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::apply::{Applied, Limits, Target, Whiteouts, apply};
 use crate::error::Result;
 use crate::tree::Tree;
+use crate::verify::{Difference, Verifier};
 
 /// Whether this test must be left out; says so, and fails where nothing may be.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
@@ -88,7 +89,36 @@ impl Root {
     }
 
     pub fn apply_above(&self, tar: &Tar, whiteouts: Whiteouts, merged: Option<BorrowedFd<'_>>) -> Result<Applied> {
-        apply(&tar.finish()[..], &Target { root: self.fd(), merged, whiteouts }, &Limits::default())
+        let before = Before::of(self, whiteouts);
+        let target = Target { root: self.fd(), merged, whiteouts };
+        let applied = apply(&tar.finish()[..], &target, &Limits::default())?;
+        if let Some(before) = before {
+            assert_eq!(before.verify(self, tar, target), []);
+        }
+        Ok(applied)
+    }
+}
+
+/// What a root held before a layer was applied to it: whatever is applied must be found sound.
+struct Before(Root);
+
+impl Before {
+    /// Nothing where a comparison makes no sense: a target that shows one layer alone and is not empty.
+    fn of(root: &Root, whiteouts: Whiteouts) -> Option<Before> {
+        let before = Root::new();
+        if whiteouts != Whiteouts::Direct {
+            return root.list().is_empty().then_some(Before(before));
+        }
+        let mut copy = std::process::Command::new("cp");
+        let status = copy.arg("-aT").arg(root.dir.path()).arg(before.dir.path()).status().unwrap();
+        status.success().then_some(Before(before))
+    }
+
+    fn verify(&self, root: &Root, tar: &Tar, target: Target<'_>) -> Vec<Difference> {
+        let merged = if target.whiteouts == Whiteouts::Direct { Some(self.0.fd()) } else { target.merged };
+        let mut verifier = Verifier::new(Target { root: root.fd(), merged, ..target });
+        verifier.layer(&tar.finish()[..]).unwrap();
+        verifier.finish()
     }
 }
 

@@ -22,6 +22,7 @@ mod fixture;
 mod pipe;
 pub mod tree;
 pub mod unpack;
+pub mod verify;
 mod walk;
 
 pub use apply::{Applied, Limits, Target, Whiteouts, apply};
@@ -33,3 +34,4 @@ pub use digest::{Algorithm, ChainId, DiffId, Digest, Hasher};
 pub use error::{Error, ErrorKind, Result};
 pub use tree::Tree;
 pub use unpack::{Unpack, Unpacked, unpack};
+pub use verify::{Difference, Verifier};

@@ -16,12 +16,17 @@ use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::pipe::{self, Feed, Stream};
 
+/// What reads an uncompressed archive, up to its end marker at least.
+pub type ArchiveReader<'a> = dyn FnMut(&mut dyn BufRead) -> Result<()> + 'a;
+
 /// One layer to be unpacked: where its bytes come from, what they must be, and where they go.
 pub struct Unpack<'a> {
     /// The layer as it is stored or sent: compressed or not.
     pub source: &'a mut (dyn Read + Send),
     /// Where the layer is applied; nothing only verifies it.
     pub target: Option<Target<'a>>,
+    /// Reads the uncompressed archive where there is no target, for example a [`crate::Verifier`].
+    pub reader: Option<&'a mut ArchiveReader<'a>>,
     /// Receives the source's bytes as they came.
     pub blob: Option<&'a mut (dyn Write + Send)>,
     /// The digest the source's bytes must have.
@@ -40,6 +45,7 @@ impl<'a> Unpack<'a> {
         Unpack {
             source,
             target: None,
+            reader: None,
             blob: None,
             expected_digest: None,
             expected_size: None,
@@ -82,15 +88,16 @@ pub struct Unpacked {
 /// The first cause of a failure is what is reported: a source that breaks off rather than the archive it cut short.
 /// When this fails the target holds an unspecified part of the layer: the caller drops its stage.
 pub fn unpack(request: Unpack<'_>) -> Result<Unpacked> {
-    let Unpack { source, target, blob, expected_digest, expected_size, expected_diff_id, limits } = request;
+    let Unpack { source, target, reader, blob, expected_digest, expected_size, expected_diff_id, limits } = request;
     let algorithm = expected_digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
     let diff_algorithm = expected_diff_id.as_ref().map_or(Algorithm::Sha256, |d| d.0.algorithm());
     let (end, rest) = std::thread::scope(|scope| {
         let (feed, stream) = pipe::new();
-        let reader = scope.spawn(move || read(source, blob, Hasher::with(algorithm), expected_size, feed));
+        let producer = scope.spawn(move || read(source, blob, Hasher::with(algorithm), expected_size, feed));
         let separate = (diff_algorithm != algorithm).then_some(diff_algorithm);
-        let rest = consume(scope, stream, separate, diff_algorithm, target, &limits);
-        (join(reader), rest)
+        let mut end = End { target, reader, limits };
+        let rest = consume(scope, stream, separate, diff_algorithm, &mut end);
+        (join(producer), rest)
     });
     let end = end?;
     let rest = rest?;
@@ -151,12 +158,11 @@ fn consume<'scope>(
     mut stream: Stream,
     separate: Option<Algorithm>,
     algorithm: Algorithm,
-    target: Option<Target<'_>>,
-    limits: &Limits,
+    end: &mut End<'_>,
 ) -> Result<Rest> {
     let compression = Compression::detect(stream.fill_buf().map_err(Error::Source)?)?;
     if compression == Compression::None && separate.is_none() {
-        return Ok(Rest { compression, diff: None, applied: deliver(stream, target, limits)? });
+        return Ok(Rest { compression, diff: None, applied: end.deliver(stream)? });
     }
     let (feed, decoded) = pipe::new();
     let (forward, hashed) = pipe::relay(decoded);
@@ -166,7 +172,7 @@ fn consume<'scope>(
         let size = forward.run(|bytes| hasher.update(bytes));
         (hasher.finish(), size)
     });
-    let applied = deliver(hashed, target, limits);
+    let applied = end.deliver(hashed);
     join(decoder)?;
     let diff = Some(join(hasher));
     Ok(Rest { compression, diff, applied: applied? })
@@ -187,10 +193,25 @@ fn decode(compression: Compression, stream: Stream, mut feed: Feed) -> Result<()
 }
 
 /// The last step: applies the uncompressed stream, or only reads it, to its end.
-fn deliver(mut stream: Stream, target: Option<Target<'_>>, limits: &Limits) -> Result<Option<Applied>> {
-    let applied = target.map(|target| apply::apply_buffered(&mut stream, &target, limits)).transpose()?;
-    apply::drain(&mut stream)?;
-    Ok(applied)
+struct End<'a> {
+    target: Option<Target<'a>>,
+    reader: Option<&'a mut ArchiveReader<'a>>,
+    limits: Limits,
+}
+
+impl End<'_> {
+    fn deliver(&mut self, mut stream: Stream) -> Result<Option<Applied>> {
+        let applied = match (&self.target, &mut self.reader) {
+            (Some(target), _) => Some(apply::apply_buffered(&mut stream, target, &self.limits)?),
+            (None, Some(reader)) => {
+                reader(&mut stream)?;
+                None
+            }
+            (None, None) => None,
+        };
+        apply::drain(&mut stream)?;
+        Ok(applied)
+    }
 }
 
 fn verify(what: &'static str, expected: Option<Digest>, actual: &Digest) -> Result<()> {

@@ -9,7 +9,7 @@
 
 mod create;
 mod meta;
-mod name;
+pub(crate) mod name;
 mod place;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 ///
 /// `..` is taken back against the component before it, as every unpacker does; a name that climbs out is refused
 /// rather than bent back inside, because nobody writes one by accident.
-pub(super) fn clean(name: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+pub(crate) fn clean(name: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     out.clear();
     if name.contains(&0) {
         return Err("its name contains a zero byte");
@@ -30,7 +30,7 @@ pub(super) fn clean(name: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> 
 
 /// What a base name means in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     /// An entry like any other.
     Entry,
     /// The name is deleted.
@@ -43,7 +43,7 @@ pub(super) enum Meaning<'a> {
 
 /// Tells whiteouts by their prefix. A whiteout whose name is missing, `.` or `..` would delete its own directory or
 /// the one above.
-pub(super) fn meaning(base: &[u8]) -> Result<Meaning<'_>, &'static str> {
+pub(crate) fn meaning(base: &[u8]) -> Result<Meaning<'_>, &'static str> {
     let Some(name) = base.strip_prefix(b".wh.") else { return Ok(Meaning::Entry) };
     match name {
         b".wh..opq" => Ok(Meaning::Opaque),

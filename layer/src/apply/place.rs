@@ -259,7 +259,7 @@ impl<'a> Places<'a> {
 
 impl Whiteouts {
     /// Whether the target shows nothing of the layers below.
-    pub(super) fn is_overlay(self) -> bool {
+    pub(crate) fn is_overlay(self) -> bool {
         matches!(self, Whiteouts::OverlayTrusted | Whiteouts::OverlayUser)
     }
 }

@@ -5,7 +5,7 @@
 
 mod node;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};

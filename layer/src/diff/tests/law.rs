@@ -16,7 +16,7 @@ use crate::tree::Tree;
 
 /// One file of a random tree. What does not fit (a parent that is a file, a name that is taken) is not made.
 #[derive(Debug, Clone)]
-struct Node {
+pub(crate) struct Node {
     path: &'static str,
     what: What,
     mode: u32,
@@ -38,7 +38,7 @@ enum What {
 const PATHS: [&str; 12] =
     ["a", "a/x", "a/y", "a/x/1", "a/x/2", "b", "b/x", "b/.hidden", "c", "c/\u{fc}", "b.x", "a/x/1/deep"];
 
-fn node() -> impl Strategy<Value = Node> {
+pub(crate) fn node() -> impl Strategy<Value = Node> {
     let what = prop_oneof![
         4 => prop::sample::select(vec!["", "x", "y", "a longer text"]).prop_map(What::File),
         4 => Just(What::Dir),
@@ -67,7 +67,7 @@ fn node() -> impl Strategy<Value = Node> {
         .prop_map(|(path, what, mode, owner, time, xattr)| Node { path, what, mode, owner, time, xattr })
 }
 
-fn build(nodes: &[Node]) -> Root {
+pub(crate) fn build(nodes: &[Node]) -> Root {
     let root = Root::new();
     for node in nodes {
         // Whatever the kernel refuses is not part of this tree.
@@ -116,7 +116,7 @@ fn touch(root: &Root, path: &str, (tv_sec, tv_nsec): (i64, i64)) -> Result<(), E
     rustix::fs::utimensat(root.fd(), path, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn difference(lower: Option<&Root>, upper: &Root) -> Vec<u8> {
+pub(crate) fn difference(lower: Option<&Root>, upper: &Root) -> Vec<u8> {
     let mut changes = Vec::new();
     compare_trees(lower.map(Root::fd), upper.fd(), &mut |change| changes.push(change)).unwrap();
     let mut tar = Vec::new();
@@ -132,7 +132,7 @@ fn expect_equal(what: &str, found: &Tree, expected: &Tree) -> Result<(), TestCas
 }
 
 /// A read-only overlay of two directories, mounted nowhere; nothing where the kernel has no such mounts.
-fn overlay(upper: &Root, lower: &Root) -> Result<OwnedFd, Errno> {
+pub(crate) fn overlay(upper: &Root, lower: &Root) -> Result<OwnedFd, Errno> {
     use rustix::mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
     };
@@ -146,7 +146,7 @@ fn overlay(upper: &Root, lower: &Root) -> Result<OwnedFd, Errno> {
 }
 
 /// Where failing cases would be kept; the cases are small enough to be read from the message.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config { cases: 200, failure_persistence: None, ..Config::default() }
 }
 
