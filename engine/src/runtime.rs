@@ -21,8 +21,9 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Starts a container's monitor and its process. Returns when the process runs, or with the reason why it does not
     /// (kinds `CommandNotFound` and `NotExecutable` for the command itself); after an error nothing is left running.
     ///
-    /// The returned session was attached before the process ran, so it sees the first byte of output.
-    async fn start(&self, request: StartRequest) -> Result<Box<dyn Session>>;
+    /// `root` is a detached mount of the root file system; the monitor moves it to `<run_dir>/rootfs` in its own mount
+    /// namespace. The returned session was attached before the process ran, so it sees the first byte of output.
+    async fn start(&self, request: StartRequest, root: OwnedFd) -> Result<Box<dyn Session>>;
 
     /// Attaches to a running container.
     async fn attach(&self, run_dir: &std::path::Path) -> Result<Box<dyn Session>>;
@@ -37,15 +38,13 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     async fn wait(&self, run_dir: &std::path::Path) -> Result<()>;
 }
 
-/// What a monitor needs to start a container.
-#[derive(Debug)]
+/// What a monitor needs to start a container, beside the mount of its root.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct StartRequest {
     /// 64 hex digits.
     pub id: String,
     /// Directory with `config.json`. Its `root.path` is `<run_dir>/rootfs`, which the monitor creates and mounts.
     pub bundle: PathBuf,
-    /// Detached mount of the root file system; the monitor moves it to `<run_dir>/rootfs` in its own mount namespace.
-    pub root: OwnedFd,
     /// Hot state below the run root; may vanish at reboot.
     pub run_dir: PathBuf,
     /// State that survives a reboot: the log and the exit record.
@@ -81,7 +80,7 @@ pub struct LogTarget {
 }
 
 /// What `exec` starts.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ExecRequest {
     /// The container.
     pub id: String,
@@ -91,7 +90,7 @@ pub struct ExecRequest {
     pub spec: oci_spec::runtime::Process,
     /// First size of the terminal, rows and columns.
     pub terminal_size: Option<(u16, u16)>,
-    /// True to connect stdin.
+    /// True to connect stdin; not with `detach`.
     pub stdin: bool,
     /// True to return once the process runs, without a session.
     pub detach: bool,

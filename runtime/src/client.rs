@@ -4,6 +4,7 @@ mod executable;
 mod launch;
 mod session;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use mica_engine::runtime::{ExecRequest, RunState, Runtime, Session, StartRequest
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::Error;
-use crate::request::{ExecOrder, Request, StartOrder};
+use crate::request::Request;
 use session::MonitorSession;
 
 /// Containers under one `mica-monitor` each.
@@ -46,11 +47,11 @@ impl MonitorRuntime {
         self
     }
 
-    async fn open_session(&self, request: Request, root: Option<std::os::fd::OwnedFd>) -> Result<MonitorSession> {
+    async fn open_session(&self, request: Request, root: Option<OwnedFd>) -> Result<MonitorSession> {
         let monitor = self.monitor.clone();
         let context = match &request {
-            Request::Start(order) => format!("cannot start container `{}`", order.id),
-            Request::Exec(order) => format!("cannot run a command in container `{}`", order.id),
+            Request::Start { request, .. } => format!("cannot start container `{}`", request.id),
+            Request::Exec(request) => format!("cannot run a command in container `{}`", request.id),
         };
         let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, root))
             .await
@@ -66,23 +67,10 @@ impl Runtime for MonitorRuntime {
         self.default_runtime.as_deref().unwrap_or("mica")
     }
 
-    async fn start(&self, request: StartRequest) -> Result<Box<dyn Session>> {
-        let order = StartOrder {
-            id: request.id,
-            bundle: request.bundle,
-            run_dir: request.run_dir,
-            state_dir: request.state_dir,
-            log: request.log,
-            terminal: request.terminal,
-            terminal_size: request.terminal_size,
-            stdin: request.stdin,
-            stdin_once: request.stdin_once,
-            on_exit: request.on_exit,
-            die_with_client: request.die_with_client,
-            oci_runtime: request.oci_runtime.or_else(|| self.default_runtime.clone()),
-            cache: self.cache.clone(),
-        };
-        Ok(Box::new(self.open_session(Request::Start(Box::new(order)), Some(request.root)).await?))
+    async fn start(&self, mut request: StartRequest, root: OwnedFd) -> Result<Box<dyn Session>> {
+        request.oci_runtime = request.oci_runtime.or_else(|| self.default_runtime.clone());
+        let request = Request::Start { request: Box::new(request), cache: self.cache.clone() };
+        Ok(Box::new(self.open_session(request, Some(root)).await?))
     }
 
     async fn attach(&self, run_dir: &Path) -> Result<Box<dyn Session>> {
@@ -92,15 +80,9 @@ impl Runtime for MonitorRuntime {
     }
 
     async fn exec(&self, request: ExecRequest) -> Result<Box<dyn Session>> {
-        let order = ExecOrder {
-            id: request.id,
-            run_dir: request.run_dir,
-            spec: request.spec,
-            terminal_size: request.terminal_size,
-            stdin: request.stdin && !request.detach,
-        };
-        let mut session = self.open_session(Request::Exec(Box::new(order)), None).await?;
-        if request.detach {
+        let detach = request.detach;
+        let mut session = self.open_session(Request::Exec(Box::new(request)), None).await?;
+        if detach {
             session.finish();
         }
         Ok(Box::new(session))

@@ -51,7 +51,7 @@ impl Engine {
                 id: record.id,
                 spec,
                 terminal_size: options.terminal_size,
-                stdin: options.stdin,
+                stdin: options.stdin && !options.detach,
                 detach: options.detach,
             })
         });

@@ -45,11 +45,11 @@ impl Engine {
         let id = random_id();
         let prepared = {
             let id = id.clone();
-            self.blocking(move |engine| engine.prepare_step(&id, root, &step)).await?
+            self.blocking(move |engine| Ok((engine.prepare_step(&id, &root, &step)?, root))).await?
         };
-        let (directory, stubs, request) = prepared;
+        let ((directory, stubs, request), root) = prepared;
         let run_dir = request.run_dir.clone();
-        let code = match self.options().runtime.start(request).await {
+        let code = match self.options().runtime.start(request, root).await {
             Ok(mut session) => {
                 // Nobody feeds a step.
                 drop(session.take_input());
@@ -74,7 +74,7 @@ impl Engine {
         code
     }
 
-    fn prepare_step(&self, id: &str, root: OwnedFd, step: &RunStep) -> Result<(StepDirectory, Stubs, StartRequest)> {
+    fn prepare_step(&self, id: &str, root: &OwnedFd, step: &RunStep) -> Result<(StepDirectory, Stubs, StartRequest)> {
         let run_dir = self.store().directories(id).run;
         private_directory(&run_dir)?;
         let held = try_hold(&run_dir)?
@@ -88,7 +88,7 @@ impl Engine {
             ..ContainerSpec::default()
         };
         write_files(&state_dir, HOSTNAME, &spec)?;
-        let identity = user::lookup(&root, &step.user, &[])?;
+        let identity = user::lookup(root, &step.user, &[])?;
         let cwd = working_directory(root.as_fd(), &step.cwd)?;
         let built = configuration(&BundleInput {
             id,
@@ -112,11 +112,10 @@ impl Engine {
             mounts.map(|mount| (mount.destination().as_path(), mount.typ().as_deref() == Some("bind"))).collect();
         let outer: HashSet<&Path> = targets.iter().map(|(target, _)| *target).collect();
         let own = targets.iter().filter(|(target, _)| !target.ancestors().skip(1).any(|above| outer.contains(above)));
-        let stubs = Stubs::make(&root, own.copied())?;
+        let stubs = Stubs::make(root, own.copied())?;
         let request = StartRequest {
             id: id.to_owned(),
             bundle: state_dir.clone(),
-            root,
             run_dir,
             state_dir,
             log: None,

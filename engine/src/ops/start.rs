@@ -1,5 +1,7 @@
 //! `start`: a created or exited container gets its root mounted, its bundle written and its monitor started.
 
+use std::os::fd::OwnedFd;
+
 use crate::container::{ContainerRecord, LogDriver};
 use crate::runtime::{LogTarget, Session, StartRequest};
 use crate::storage::{Chain, Volatility};
@@ -70,7 +72,7 @@ impl Engine {
         });
         let (request, record) = prepared.await?;
         let started = match request {
-            Ok(request) => self.options().runtime.start(request).await,
+            Ok((request, root)) => self.options().runtime.start(request, root).await,
             Err(error) => Err(error),
         };
         let (id, tty, stdin_open) = (record.id.clone(), record.spec.tty, record.spec.stdin_open);
@@ -93,7 +95,12 @@ impl Engine {
         }
     }
 
-    fn prepare(&self, record: &ContainerRecord, chain: &Chain, options: StartOptions) -> Result<StartRequest> {
+    fn prepare(
+        &self,
+        record: &ContainerRecord,
+        chain: &Chain,
+        options: StartOptions,
+    ) -> Result<(StartRequest, OwnedFd)> {
         let directories = self.store().directories(&record.id);
         let spec = &record.spec;
         let volatility = if spec.auto_remove { Volatility::Volatile } else { Volatility::Durable };
@@ -112,10 +119,9 @@ impl Engine {
             let verb = ["rm", "-f", "-v", &record.id].map(str::to_owned);
             self.options().self_command.iter().cloned().chain(verb).collect()
         };
-        Ok(StartRequest {
+        let request = StartRequest {
             id: record.id.clone(),
             bundle: directories.state.clone(),
-            root,
             run_dir: directories.run,
             state_dir: directories.state,
             log,
@@ -126,7 +132,8 @@ impl Engine {
             on_exit: (spec.auto_remove && options.detach).then(removal),
             die_with_client: false,
             oci_runtime: spec.runtime.clone(),
-        })
+        };
+        Ok((request, root))
     }
 }
 

@@ -329,7 +329,7 @@ impl Runtime for Nothing {
         "nothing"
     }
 
-    async fn start(&self, _request: StartRequest) -> Result<Box<dyn Session>> {
+    async fn start(&self, _request: StartRequest, _root: OwnedFd) -> Result<Box<dyn Session>> {
         nothing()
     }
 

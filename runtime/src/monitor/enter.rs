@@ -1,7 +1,7 @@
 //! Entering a running container with a new process.
 //!
 //! libcontainer's own way (its tenant builder) gives the new process no seccomp filter at all and takes three processes;
-//! this one gives it the container's filter and takes one fork. What must hold, in this order: control groups while their
+//! this one gives it the container's filter and takes one fork. What must hold, in this request: control groups while their
 //! files are in sight, namespaces, terminal, limits and groups, then the filter, then user and capabilities.
 
 use std::convert::Infallible;
@@ -13,8 +13,8 @@ use std::os::unix::net::UnixStream;
 use libcontainer::capabilities;
 use libcontainer::syscall::syscall::create_syscall;
 use mica_engine::Kind;
-use mica_engine::runtime::RunState;
-use mica_runtime::request::{ExecOrder, RuntimeRecord};
+use mica_engine::runtime::{ExecRequest, RunState};
+use mica_runtime::request::RuntimeRecord;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{ForkResult, fork};
 use oci_spec::runtime::{Process, Spec};
@@ -43,9 +43,9 @@ struct Entry<'a> {
 }
 
 /// Runs the order's process in the container. Returns when its program runs.
-pub fn enter(order: &ExecOrder, state: &RunState, runtime: &RuntimeRecord) -> Result<(i32, Ours), Failure> {
-    let context = || format!("cannot enter container `{}`", order.id);
-    let gone = || Failure::new(Kind::Conflict, format!("container `{}` is not running", order.id));
+pub fn enter(request: &ExecRequest, state: &RunState, runtime: &RuntimeRecord) -> Result<(i32, Ours), Failure> {
+    let context = || format!("cannot enter container `{}`", request.id);
+    let gone = || Failure::new(Kind::Conflict, format!("container `{}` is not running", request.id));
     let target = Pid::from_raw(state.pid)
         .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
         .ok_or_else(gone)?;
@@ -56,14 +56,14 @@ pub fn enter(order: &ExecOrder, state: &RunState, runtime: &RuntimeRecord) -> Re
     let spec = Spec::load(runtime.bundle.join("config.json")).or_fail(context)?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.map(|profile| Filter::prepare(profile, runtime.cache.as_deref())).transpose()?;
-    let owner = order.spec.user().uid();
-    let terminal = order.spec.terminal().unwrap_or(false);
+    let owner = request.spec.user().uid();
+    let terminal = request.spec.terminal().unwrap_or(false);
     let (report, verdict) = report()?;
     let (masters, theirs) = UnixStream::pair().or_fail(context)?;
     let (stdio, ours) = if terminal {
         (Err(theirs), None)
     } else {
-        let (theirs, ours) = stdio::pipes(order.stdin, owner).or_fail(context)?;
+        let (theirs, ours) = stdio::pipes(request.stdin, owner).or_fail(context)?;
         (Ok(theirs), Some(ours))
     };
     let namespaces = differing(state.pid);
@@ -71,13 +71,13 @@ pub fn enter(order: &ExecOrder, state: &RunState, runtime: &RuntimeRecord) -> Re
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).or_fail(context)?;
     setns(&target, namespaces & CloneFlags::CLONE_NEWPID).or_fail(context)?;
     let entry = Entry {
-        process: &order.spec,
+        process: &request.spec,
         target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         cgroups: Cgroups::of(state.pid),
         filter,
         stdio,
-        terminal_size: order.terminal_size,
+        terminal_size: request.terminal_size,
         report,
     };
     let pid = spawn(entry).or_fail(context)?;

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use mica_engine::Kind;
-use mica_engine::runtime::RunState;
+use mica_engine::runtime::{ExecRequest, RunState};
 use mica_runtime::frame::Frame;
-use mica_runtime::request::{ExecOrder, RuntimeRecord};
+use mica_runtime::request::RuntimeRecord;
 use nix::sys::signalfd::SignalFd;
 use oci_spec::runtime::BoxBuilder;
 
@@ -20,8 +20,8 @@ use crate::relay::{Relay, Rules, block_signals};
 use crate::stdio::{self, Ours};
 
 /// Serves one request to its end.
-pub fn run(order: ExecOrder, mut socket: UnixStream) -> Result<(), Failure> {
-    match launch(&order) {
+pub fn run(request: ExecRequest, mut socket: UnixStream) -> Result<(), Failure> {
+    match launch(&request) {
         Ok((pid, streams, signals)) => {
             // The process ends with its container, not with its client: a build tool may close its terminal and go.
             let rules = Rules { stdin_once: true, die_with_client: false };
@@ -39,38 +39,38 @@ pub fn run(order: ExecOrder, mut socket: UnixStream) -> Result<(), Failure> {
     }
 }
 
-fn launch(order: &ExecOrder) -> Result<(i32, Ours, SignalFd), Failure> {
-    let not_running = |_| Failure::new(Kind::Conflict, format!("container `{}` is not running", order.id));
-    let state: RunState = record::read(&order.run_dir.join("state.json")).map_err(not_running)?;
-    let runtime: RuntimeRecord = record::read(&order.run_dir.join("runtime.json")).map_err(not_running)?;
+fn launch(request: &ExecRequest) -> Result<(i32, Ours, SignalFd), Failure> {
+    let not_running = |_| Failure::new(Kind::Conflict, format!("container `{}` is not running", request.id));
+    let state: RunState = record::read(&request.run_dir.join("state.json")).map_err(not_running)?;
+    let runtime: RuntimeRecord = record::read(&request.run_dir.join("runtime.json")).map_err(not_running)?;
     let signals = block_signals().or_fail(|| "cannot watch for signals".into())?;
     let (pid, streams) = match &runtime.oci_runtime {
-        None => enter::enter(order, &state, &runtime)?,
-        Some(program) => external(order, &runtime, program)?,
+        None => enter::enter(request, &state, &runtime)?,
+        Some(program) => external(request, &runtime, program)?,
     };
     Ok((pid, streams, signals))
 }
 
-fn external(order: &ExecOrder, runtime: &RuntimeRecord, program: &str) -> Result<(i32, Ours), Failure> {
-    let context = || format!("cannot run a command in container `{}`", order.id);
-    let bundle = Bundle { id: &order.id, path: &runtime.bundle, run_dir: &order.run_dir, cache: None };
+fn external(request: &ExecRequest, runtime: &RuntimeRecord, program: &str) -> Result<(i32, Ours), Failure> {
+    let context = || format!("cannot run a command in container `{}`", request.id);
+    let bundle = Bundle { id: &request.id, path: &runtime.bundle, run_dir: &request.run_dir, cache: None };
     let container = External::new(bundle, program);
     let name = format!("exec-{}", std::process::id());
-    let file = order.run_dir.join(format!("{name}.json"));
-    let mut process = order.spec.clone();
-    if let Some((rows, columns)) = order.terminal_size {
+    let file = request.run_dir.join(format!("{name}.json"));
+    let mut process = request.spec.clone();
+    if let Some((rows, columns)) = request.terminal_size {
         let size = BoxBuilder::default().height(rows).width(columns).build();
         process.set_console_size(Some(size.or_fail(context)?));
     }
     record::write(&file, &process)?;
-    let owner = order.spec.user().uid();
+    let owner = request.spec.user().uid();
     let run = || {
-        if order.spec.terminal().unwrap_or(false) {
-            let socket = ConsoleSocket::bind(order.run_dir.join(format!("{name}.sock")))?;
+        if request.spec.terminal().unwrap_or(false) {
+            let socket = ConsoleSocket::bind(request.run_dir.join(format!("{name}.sock")))?;
             let pid = container.exec(&file, Stdio::Console(socket.path()))?;
             Ok((pid, console::streams(socket.receive()?, owner, None).or_fail(context)?))
         } else {
-            let (theirs, ours) = stdio::pipes(order.stdin, owner).or_fail(context)?;
+            let (theirs, ours) = stdio::pipes(request.stdin, owner).or_fail(context)?;
             Ok((container.exec(&file, Stdio::Pipes(theirs))?, ours))
         }
     };

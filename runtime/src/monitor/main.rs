@@ -33,8 +33,8 @@ fn main() -> ExitCode {
     // Without a request there is nobody to tell an error to.
     let Ok((request, root)) = receive::request(&socket) else { return ExitCode::from(2) };
     let done = match request {
-        Request::Start(order) => start::run(*order, root, socket),
-        Request::Exec(order) => exec::run(*order, socket),
+        Request::Start { request, cache } => start::run(*request, cache, root, socket),
+        Request::Exec(request) => exec::run(*request, socket),
     };
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -106,7 +106,6 @@ impl Fixture {
         StartRequest {
             id: self.id.clone(),
             bundle,
-            root: self.root_mount(),
             run_dir: self.run_dir(),
             state_dir: self.directory.path().join("state"),
             log: Some(LogTarget { path: self.log(), max_size: None, max_files: 1 }),
@@ -121,7 +120,7 @@ impl Fixture {
     }
 
     pub async fn start(&self) -> Box<dyn Session> {
-        self.runtime.start(self.request()).await.unwrap()
+        self.runtime.start(self.request(), self.root_mount()).await.unwrap()
     }
 
     /// Starts it, gives it nothing to read, and listens to the end.
@@ -134,7 +133,7 @@ impl Fixture {
     }
 
     pub async fn refused(&self) -> (Kind, String) {
-        match self.runtime.start(self.request()).await {
+        match self.runtime.start(self.request(), self.root_mount()).await {
             Ok(_) => panic!("the container started"),
             Err(error) => (error.kind(), error.to_string()),
         }
@@ -175,7 +174,7 @@ impl Fixture {
     }
 
     /// A detached mount of the root directory, as a storage driver makes one.
-    fn root_mount(&self) -> OwnedFd {
+    pub fn root_mount(&self) -> OwnedFd {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         rustix::mount::open_tree(CWD, self.root(), flags).unwrap()
     }

@@ -81,7 +81,12 @@ fn privileged_signals_and_wait() {
         block_on(async {
             let mut session = fixture.start().await;
             expect(session.as_mut(), "up\n").await;
-            let again = fixture.runtime.start(fixture.request()).await.err().expect("a second monitor started");
+            let again = fixture
+                .runtime
+                .start(fixture.request(), fixture.root_mount())
+                .await
+                .err()
+                .expect("a second monitor started");
             assert_eq!(again.kind(), Kind::Conflict);
             fixture.runtime.kill(&fixture.run_dir(), libc::SIGUSR1).await.unwrap();
             assert_eq!(listen(session.as_mut()).await, Said { stdout: b"got\n".into(), stderr: vec![], code: Some(9) });
@@ -163,7 +168,7 @@ fn privileged_on_exit_and_dying_with_the_client() {
         );
         request.on_exit = Some(vec!["sh".into(), "-c".into(), script]);
         block_on(async {
-            drop(fixture.runtime.start(request).await.unwrap());
+            drop(fixture.runtime.start(request, fixture.root_mount()).await.unwrap());
             fixture.runtime.wait(&fixture.run_dir()).await.unwrap();
             while !marker.exists() {
                 tokio::task::yield_now().await;

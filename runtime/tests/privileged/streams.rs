@@ -58,7 +58,7 @@ fn privileged_a_slow_client_loses_nothing_and_a_lost_one_stops_nobody() {
         let mut request = fixture.request();
         request.log = None;
         block_on(async {
-            let mut reader = fixture.runtime.start(request).await.unwrap();
+            let mut reader = fixture.runtime.start(request, fixture.root_mount()).await.unwrap();
             let lost = fixture.runtime.attach(&fixture.run_dir()).await.unwrap();
             // The program cannot get ahead of a client that reads nothing.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -93,7 +93,7 @@ fn privileged_a_terminal_has_a_size_and_an_owner() {
         let mut request = fixture.request();
         request.terminal_size = Some((33, 101));
         block_on(async {
-            let mut session = fixture.runtime.start(request).await.unwrap();
+            let mut session = fixture.runtime.start(request, fixture.root_mount()).await.unwrap();
             let mut typed = input(session.as_mut());
             expect(session.as_mut(), "33 101\r\n").await;
             typed.resize(44, 111).await.unwrap();
@@ -116,7 +116,7 @@ fn privileged_without_stdin_there_is_the_end_at_once() {
         let mut request = fixture.request();
         request.stdin = false;
         let said = block_on(async {
-            let mut session = fixture.runtime.start(request).await.unwrap();
+            let mut session = fixture.runtime.start(request, fixture.root_mount()).await.unwrap();
             let said = listen(session.as_mut()).await;
             fixture.runtime.wait(&fixture.run_dir()).await.unwrap();
             said
