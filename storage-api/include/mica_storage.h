@@ -1,18 +1,23 @@
-/* mica_storage.h - the storage driver interface of Mica, ABI major 1.  C11 and C++11, LP64 and ILP32.
+/* mica_storage.h - the storage driver interface of Mica, ABI major 1.  C99 and C++11, LP64 and ILP32.
  *
- * A driver is a shared library `libmica_storage_<name>.so` that exports one symbol, MICA_ENTRY_SYMBOL, of type
- * mica_entry_fn.  docs/plugin-abi.md explains the life cycle and the meaning of every verb; this file is the layout.
+ * A driver is a shared library `libmica_storage_<name>.so` that exports one function, mica_storage_plugin_v1.
+ * docs/plugin-abi.md explains the life cycle and the meaning of every verb; this file is the layout, and
+ * examples/storage-c is a whole driver that was written from these two.
  *
  *  (a) Memory never changes owner: strings and lists go out by callback, errors into the caller's buffer.  Only opaque
- *      pointers and file descriptors cross.
- *  (b) Every struct that crosses by pointer begins with `size`.  Both sides touch min(size) bytes.  Fields and functions
- *      are only ever appended; zero or NULL means absent.  The sizes of this file (minor 0) are the least there is.
+ *      pointers and file descriptors cross.  What a pointer argument leads to is lent for the call.
+ *  (b) Every struct that crosses by pointer begins with `size`, set by whoever allocated it.  Both sides touch min(size)
+ *      bytes.  Fields and functions are only ever appended; zero or NULL means absent.  The sizes of this file (minor 0)
+ *      are the least there is, so only fields of a later minor need MICA_HAS.
  *  (c) The major must match; the minor in force is the smaller of the two.
  *  (d) New enum values appear only behind a new capability bit or interface id.
- *  (e) Descriptors passed in are borrowed for the call.  Descriptors passed out belong to the receiver and are O_CLOEXEC.
- *      -1 means none, in both directions.
+ *  (e) Descriptors passed in are borrowed for the call.  Descriptors passed out belong to the receiver and are O_CLOEXEC;
+ *      duplicate what you keep.  -1 means none, in both directions.
  *  (f) Callbacks may be called only during the call that supplied them.
  *  (g) Cancellation is a non-zero return of `progress`; poll it at least every 64 entries.
+ *  (h) No pointer argument is NULL, except that a mica_str or mica_strs of length 0 may have any `ptr`.  Out parameters
+ *      are read only after MICA_OK; the host has zeroed the structs among them, with -1 for descriptors.
+ *  (i) A mica_drv is used by many threads at once, a mica_stage by one thread at a time.
  */
 #ifndef MICA_STORAGE_H
 #define MICA_STORAGE_H
@@ -27,6 +32,9 @@ extern "C" {
 #define MICA_PLUGIN_MAGIC 0x3141434du /* the bytes "MCA1", read as a little-endian number */
 #define MICA_ENTRY_SYMBOL "mica_storage_plugin_v1"
 #define MICA_MESSAGE_MAX 500u
+
+/* Whether the other side's struct is long enough to have a field; needed for fields later than minor 0. */
+#define MICA_HAS(ptr, field) ((size_t)((const char *)(&(ptr)->field + 1) - (const char *)(ptr)) <= (size_t)(ptr)->size)
 
 /* Raw bytes, no terminating NUL, borrowed for the call. */
 typedef struct mica_str {
@@ -70,24 +78,21 @@ typedef struct mica_error {
   char msg[500];    /* UTF-8, no NUL needed */
 } mica_error;
 
-/* Bits of mica_info.caps: facts, verified by open() on the real root. */
+/* Bits of mica_info.caps: facts, verified by open() on the real root.  Not to claim one is always safe. */
 #define MICA_CAP_INDEPENDENT_LAYERS (UINT64_C(1) << 0) /* a layer is stored without its parents: parallel apply */
 #define MICA_CAP_LINEAR_SNAPSHOT (UINT64_C(1) << 1)    /* a snapshot costs O(tree): commit image tops only */
 #define MICA_CAP_CHANGES (UINT64_C(1) << 2)            /* changes() is O(changes) */
 #define MICA_CAP_PROMOTE (UINT64_C(1) << 3)            /* MICA_STAGE_PROMOTE works */
-#define MICA_CAP_IMPORT_ENTRIES (UINT64_C(1) << 4)     /* stage_entry() and stage_data() */
-#define MICA_CAP_IMPORT_TAR (UINT64_C(1) << 5)         /* stage_tar() */
-#define MICA_CAP_DETACHED_MOUNT (UINT64_C(1) << 6)
-#define MICA_CAP_IDMAP_LOWER (UINT64_C(1) << 7)
-#define MICA_CAP_IDMAP_UPPER (UINT64_C(1) << 8)
-#define MICA_CAP_QUOTA_BYTES (UINT64_C(1) << 9)
-#define MICA_CAP_QUOTA_INODES (UINT64_C(1) << 10)
-#define MICA_CAP_USAGE_O1 (UINT64_C(1) << 11)
-#define MICA_CAP_REFLINK (UINT64_C(1) << 12)
-#define MICA_CAP_VOLATILE (UINT64_C(1) << 13)
-#define MICA_CAP_USERNS (UINT64_C(1) << 14)       /* works without root, inside a user namespace */
-#define MICA_CAP_SELF_DURABLE (UINT64_C(1) << 15) /* stage_commit() is durable: the engine skips its syncfs */
-#define MICA_CAP_VERITY (UINT64_C(1) << 16)
+#define MICA_CAP_DETACHED_MOUNT (UINT64_C(1) << 4)     /* mount() returns a mount that is attached nowhere; needed */
+#define MICA_CAP_IDMAP_LOWER (UINT64_C(1) << 5)        /* the parents of a mount can be id-mapped */
+#define MICA_CAP_IDMAP_UPPER (UINT64_C(1) << 6)        /* the rw object of a mount can be id-mapped */
+#define MICA_CAP_QUOTA_BYTES (UINT64_C(1) << 7)        /* mica_stage_args.quota_bytes is enforced */
+#define MICA_CAP_QUOTA_INODES (UINT64_C(1) << 8)       /* mica_stage_args.quota_inodes is enforced */
+#define MICA_CAP_USAGE_O1 (UINT64_C(1) << 9)           /* usage() is O(1) */
+#define MICA_CAP_REFLINK (UINT64_C(1) << 10)           /* copies below the root share their bytes */
+#define MICA_CAP_VOLATILE (UINT64_C(1) << 11)          /* MICA_MOUNT_VOLATILE saves work */
+#define MICA_CAP_USERNS (UINT64_C(1) << 12)            /* works without root, inside a user namespace */
+#define MICA_CAP_SELF_DURABLE (UINT64_C(1) << 13)      /* stage_commit() is durable: the engine skips its syncfs */
 
 /* How a deletion is written into a stage's target. */
 enum mica_whiteout {
@@ -138,7 +143,8 @@ typedef struct mica_info {
   uint64_t caps;
   uint32_t whiteout;
   uint32_t reserved;
-  mica_str backing_fs, detail; /* readable until close() */
+  mica_str backing_fs; /* the file system of the root, as "ext4"; readable until close() */
+  mica_str detail;     /* anything else worth a line, or empty; readable until close() */
 } mica_info;
 
 /* ---- stage ---- */
@@ -151,49 +157,19 @@ typedef struct mica_stage_args {
   uint32_t size;
   uint32_t kind;
   uint64_t call_id;
-  mica_str id;
+  mica_str id;       /* a fresh name; with MICA_STAGE_PROMOTE the rw object's */
   mica_strs parents; /* the FULL chain, top first; the engine holds every one in place for the call */
   uint32_t root_mode, root_uid, root_gid; /* of the root directory when there is no parent */
   uint32_t flags;
-  uint64_t quota_bytes, quota_inodes; /* 0: none */
+  uint64_t quota_bytes, quota_inodes; /* 0: none; what the driver cannot enforce is MICA_UNSUPPORTED */
 } mica_stage_args;
 
 typedef struct mica_stage_out {
   uint32_t size;
   uint32_t whiteout;
-  int target_dirfd; /* where the engine writes; -1 for import-only drivers */
+  int target_dirfd; /* where the engine writes: the root of the tree */
   int merged_dirfd; /* a read-only view of the parents, or -1 */
 } mica_stage_out;
-
-enum mica_entry_type {
-  MICA_ENTRY_FILE = 1,
-  MICA_ENTRY_DIRECTORY = 2,
-  MICA_ENTRY_SYMLINK = 3,
-  MICA_ENTRY_HARDLINK = 4,
-  MICA_ENTRY_CHAR = 5,
-  MICA_ENTRY_BLOCK = 6,
-  MICA_ENTRY_FIFO = 7,
-  MICA_ENTRY_WHITEOUT = 8,
-  MICA_ENTRY_OPAQUE = 9
-};
-
-typedef struct mica_xattr {
-  mica_str name, value;
-} mica_xattr;
-
-/* One entry of a layer, checked by the engine: the path is relative and has no `.`, `..` or empty component. */
-typedef struct mica_entry {
-  uint32_t size;
-  uint32_t type;
-  mica_str path, link;
-  uint32_t mode, uid, gid;
-  uint32_t dev_major, dev_minor;
-  uint32_t mtime_ns;
-  int64_t mtime_s;
-  uint64_t file_size; /* that many bytes follow through stage_data() */
-  const mica_xattr *xattrs;
-  size_t n_xattrs;
-} mica_entry;
 
 /* ---- mount ---- */
 
@@ -243,9 +219,6 @@ typedef struct mica_driver_vt {
   int (*open)(const mica_host *host, const mica_open_args *args, mica_drv **out, mica_info *info, mica_error *err);
   void (*close)(mica_drv *drv); /* after the last stage has ended */
   int (*stage_begin)(mica_drv *drv, const mica_stage_args *args, mica_stage **out, mica_stage_out *where, mica_error *err);
-  int (*stage_entry)(mica_stage *stage, const mica_entry *entry, mica_error *err);         /* NULL without IMPORT_ENTRIES */
-  int (*stage_data)(mica_stage *stage, const void *bytes, size_t len, mica_error *err);    /* NULL without IMPORT_ENTRIES */
-  int (*stage_tar)(mica_stage *stage, int tar_fd, mica_error *err);                        /* NULL without IMPORT_TAR */
   int (*stage_sync)(mica_stage *stage, mica_error *err);                                   /* NULL: MICA_FALLBACK */
   int (*stage_commit)(mica_stage *stage, mica_str key, uint64_t *bytes, mica_error *err);  /* ends the stage, whatever it returns */
   void (*stage_abort)(mica_stage *stage);                                                  /* ends the stage */
@@ -263,13 +236,36 @@ typedef struct mica_plugin {
   uint32_t magic; /* MICA_PLUGIN_MAGIC */
   uint32_t size;
   uint16_t abi_major, abi_minor;
-  uint32_t flags;                                            /* 0 */
-  const char *driver_name, *version, *license, *build_id;    /* NUL-terminated; the name is [a-z0-9_-]{1,32} */
+  uint32_t flags;                                         /* 0 */
+  const char *driver_name, *version, *license, *build_id; /* NUL-terminated; the name is [a-z0-9_-]{1,32} */
   const mica_driver_vt *vt;
+  const char *options; /* NUL-terminated: the options of open(), one "key=values  what it does" a line; or NULL */
 } mica_plugin;
 
-/* NULL when the plugin does not speak `host_major`. */
+#if defined(__GNUC__)
+#define MICA_EXPORT __attribute__((visibility("default")))
+#else
+#define MICA_EXPORT
+#endif
+
+/* The one symbol of a driver.  NULL when it does not speak `host_major`. */
+MICA_EXPORT const mica_plugin *mica_storage_plugin_v1(uint32_t host_major, uint32_t host_minor);
 typedef const mica_plugin *(*mica_entry_fn)(uint32_t host_major, uint32_t host_minor);
+
+/* What a file says about itself without being run: an ELF note in a section that begins with ".note".  A driver has
+ * `MICA_PLUGIN_NOTE("name", "version");` once, at file scope; a file without one works too, but has to be run to be listed. */
+#define MICA_NOTE_OWNER "Mica"
+#define MICA_NOTE_TYPE 1u
+typedef struct mica_note {
+  uint32_t owner_size, content_size, type; /* 5, 88, MICA_NOTE_TYPE */
+  char owner[8];                           /* MICA_NOTE_OWNER */
+  uint32_t abi_major, abi_minor;
+  char driver_name[40], version[40];
+} mica_note;
+#define MICA_PLUGIN_NOTE(name, version)                                                                          \
+  static const mica_note mica_plugin_note                                                                        \
+      __attribute__((section(".note.mica.storage"), used, aligned(4))) = {                                       \
+          5u, 88u, MICA_NOTE_TYPE, MICA_NOTE_OWNER, MICA_ABI_MAJOR, MICA_ABI_MINOR, name, version}
 
 #ifdef __cplusplus
 }

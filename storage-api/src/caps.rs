@@ -12,32 +12,26 @@ bitflags::bitflags! {
         const CHANGES = 1 << 2;
         /// A stage may turn an rw object into a layer without copying.
         const PROMOTE = 1 << 3;
-        /// `Stage::entry` and `Stage::data` work.
-        const IMPORT_ENTRIES = 1 << 4;
-        /// `Stage::tar` works.
-        const IMPORT_TAR = 1 << 5;
         /// `mount` returns a detached mount.
-        const DETACHED_MOUNT = 1 << 6;
+        const DETACHED_MOUNT = 1 << 4;
         /// The parents of a mount can be id-mapped.
-        const IDMAP_LOWER = 1 << 7;
+        const IDMAP_LOWER = 1 << 5;
         /// The rw object of a mount can be id-mapped.
-        const IDMAP_UPPER = 1 << 8;
+        const IDMAP_UPPER = 1 << 6;
         /// `StageArgs::quota_bytes` is enforced.
-        const QUOTA_BYTES = 1 << 9;
+        const QUOTA_BYTES = 1 << 7;
         /// `StageArgs::quota_inodes` is enforced.
-        const QUOTA_INODES = 1 << 10;
+        const QUOTA_INODES = 1 << 8;
         /// `usage` is O(1).
-        const USAGE_O1 = 1 << 11;
+        const USAGE_O1 = 1 << 9;
         /// Copies below this root share their bytes.
-        const REFLINK = 1 << 12;
+        const REFLINK = 1 << 10;
         /// `MountFlags::VOLATILE` saves work.
-        const VOLATILE = 1 << 13;
+        const VOLATILE = 1 << 11;
         /// Works without root, inside a user namespace.
-        const USERNS = 1 << 14;
+        const USERNS = 1 << 12;
         /// A commit is durable when it returns: the engine skips its syncfs.
-        const SELF_DURABLE = 1 << 15;
-        /// Content is verified on read.
-        const VERITY = 1 << 16;
+        const SELF_DURABLE = 1 << 13;
     }
 }
 

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use crate::args::{Change, CheckLevel, Entry, Flow, Left, MountArgs, ObjectKind, OpenArgs, StageArgs, Usage};
+use crate::args::{Change, CheckLevel, Flow, Left, MountArgs, ObjectKind, OpenArgs, StageArgs, Usage};
 use crate::caps::{Info, Whiteout};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -19,6 +19,9 @@ use crate::key::Key;
 pub trait StorageDriver: Send + Sync + Sized + 'static {
     /// The driver's name, `[a-z0-9_-]{1,32}`: the `<name>` of `libmica_storage_<name>.so`.
     const NAME: &'static CStr;
+
+    /// The options `open` takes, one a line: `key=values  what it does`.
+    const OPTIONS: &'static CStr = c"";
 
     /// A stage of this driver. It outlives the borrow of the driver, so share what it needs.
     type Stage: Stage;
@@ -81,8 +84,8 @@ pub trait StorageDriver: Send + Sync + Sized + 'static {
 /// Where the engine writes the content of a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// The root of the tree; `None` for a driver that only imports.
-    pub dir: Option<BorrowedFd<'a>>,
+    /// The root of the tree.
+    pub dir: BorrowedFd<'a>,
     /// A read-only view of the parents, where `dir` does not show them.
     pub merged: Option<BorrowedFd<'a>>,
     /// How a deletion is written into `dir`.
@@ -93,24 +96,6 @@ pub struct Target<'a> {
 pub trait Stage: Send + Sized + 'static {
     /// Where to write.
     fn target(&self) -> Target<'_>;
-
-    /// Adds an entry; needs [`Caps::IMPORT_ENTRIES`](crate::Caps::IMPORT_ENTRIES).
-    fn entry(&mut self, entry: &Entry<'_>) -> Result<()> {
-        let _ = entry;
-        Err(Error::unsupported("importing entries"))
-    }
-
-    /// The next bytes of the file that the last entry began.
-    fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        let _ = bytes;
-        Err(Error::unsupported("importing entries"))
-    }
-
-    /// Reads a whole uncompressed layer tar; needs [`Caps::IMPORT_TAR`](crate::Caps::IMPORT_TAR).
-    fn tar(&mut self, tar: BorrowedFd<'_>) -> Result<()> {
-        let _ = tar;
-        Err(Error::unsupported("importing a tar"))
-    }
 
     /// Makes the content durable. `Fallback`: the engine does one syncfs for all stages of a pull.
     fn sync(&mut self) -> Result<()> {

@@ -4,7 +4,7 @@
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::abi::{ErrorBuf, HostTable, Str};
+use crate::abi::{ErrorBuf, HostTable, Str, known_part};
 use crate::args::Flow;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,7 +40,7 @@ pub enum LockMode {
 
 /// The services of the engine, for one opened driver. After the driver is closed they refuse, but stay callable.
 #[derive(Clone, Copy, Debug)]
-pub struct Host(&'static HostTable);
+pub struct Host(HostTable);
 
 // SAFETY: the table is immutable, and its functions may be called from any thread by the contract.
 unsafe impl Send for Host {}
@@ -54,12 +54,10 @@ impl Host {
     /// `table` is null or leads to a table of at least its `size` that stays readable and unchanged for the life of the
     /// process, with functions that may be called from any thread.
     pub unsafe fn from_table(table: *const HostTable) -> Result<Self> {
-        // SAFETY: the caller vouches for at least the size field of a non-null pointer.
-        if table.is_null() || (unsafe { (*table).size } as usize) < size_of::<HostTable>() {
-            return Err(Error::new(ErrorKind::Invalid, "the host's table is shorter than ABI 1.0 defines"));
-        }
-        // SAFETY: the size says the whole table is there, the caller says for how long.
-        Ok(Self(unsafe { &*table }))
+        // SAFETY: the caller vouches for at least the size field of a non-null pointer, and for as many bytes as it says.
+        let known = (!table.is_null()).then(|| unsafe { known_part(table, (*table).size) }).flatten();
+        let short = || Error::new(ErrorKind::Invalid, "the host's table is shorter than ABI 1.0 defines");
+        known.map(Self).ok_or_else(short)
     }
 
     /// Whether messages of this level are kept.

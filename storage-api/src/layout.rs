@@ -96,9 +96,10 @@ impl Layout {
         }
     }
 
-    /// Yields every object. A name that is no key was not made by a driver and is passed over.
+    /// Yields every object. A name that is no key was not made by a driver and is passed over. Stages come first: what is
+    /// committed or promoted meanwhile shows twice then, and not never.
     pub fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {
-        for kind in [ObjectKind::Layer, ObjectKind::Rw, ObjectKind::Stage] {
+        for kind in [ObjectKind::Stage, ObjectKind::Rw, ObjectKind::Layer] {
             // A new description: the offset of the kept one is shared by all threads.
             let dir = open_dir(self.dir(kind), ".").during(|| format!("list {kind:?} objects"))?;
             let mut room = Vec::with_capacity(32 * 1024);
@@ -267,7 +268,7 @@ mod tests {
                 Flow::Continue
             };
             layout.list(&mut note).unwrap();
-            assert_eq!(seen, [(ObjectKind::Layer, "k".to_owned()), (ObjectKind::Stage, "s2".to_owned())]);
+            assert_eq!(seen, [(ObjectKind::Stage, "s2".to_owned()), (ObjectKind::Layer, "k".to_owned())]);
 
             layout.discard(ObjectKind::Layer, key("k")).unwrap();
             layout.discard(ObjectKind::Layer, key("k")).unwrap();

@@ -24,8 +24,8 @@ pub mod sys;
 pub mod tree;
 
 pub use args::{
-    Change, ChangeKind, CheckLevel, Entry, EntryType, Flow, Left, MountArgs, MountFlags, ObjectKind, OpenArgs,
-    StageArgs, StageKind, Usage,
+    Change, ChangeKind, CheckLevel, Flow, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, StageArgs, StageKind,
+    Usage,
 };
 pub use caps::{Caps, Info, Whiteout};
 pub use driver::{Stage, StorageDriver, Target};

@@ -52,7 +52,7 @@ impl BtrfsStage {
 
 impl Stage for BtrfsStage {
     fn target(&self) -> Target<'_> {
-        Target { dir: Some(self.dir.as_fd()), merged: None, whiteout: Whiteout::Direct }
+        Target { dir: self.dir.as_fd(), merged: None, whiteout: Whiteout::Direct }
     }
 
     fn commit(mut self, key: Key<'_>) -> Result<u64> {

@@ -26,6 +26,8 @@ pub struct PluginInfo {
     pub license: String,
     /// What tells two builds apart, for caches of probe results.
     pub build_id: String,
+    /// The options it takes, as `key=values  what it does`.
+    pub options: Vec<String>,
     /// The ABI in force: major, minor.
     pub abi: (u16, u16),
     /// The file; `None` for a driver that is linked in.
@@ -143,8 +145,11 @@ impl Plugin {
                 expected: expected.unwrap_or_else(|| "[a-z0-9_-]{1,32}".to_owned()),
             });
         }
-        let Texts { name, version, license, build_id } = texts;
-        Ok(Self { table, info: Arc::new(PluginInfo { name, version, license, build_id, abi: table.abi, path }) })
+        let Texts { name, version, license, build_id, options } = texts;
+        Ok(Self {
+            table,
+            info: Arc::new(PluginInfo { name, version, license, build_id, options, abi: table.abi, path }),
+        })
     }
 }
 

@@ -143,7 +143,7 @@ impl Place {
         let whiteout = Whiteout::from_code(out.whiteout)
             .ok_or_else(|| format!("returned the unknown whiteout style {}", out.whiteout))?;
         if out.target_dirfd < 0 {
-            return Err("offers no directory to write into, and this mica does not import".to_owned());
+            return Err("offers no directory to write into".to_owned());
         }
         let target = call::take_fd(out.target_dirfd, call::is_directory)?;
         let merged = match out.merged_dirfd {

@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 
-use mica_storage_api::abi::{ABI_MAJOR, ABI_MINOR, DriverVt, EntryFn, MAGIC, Plugin};
+use mica_storage_api::abi::{ABI_MAJOR, ABI_MINOR, DriverVt, EntryFn, Grown, MAGIC, Plugin, known_part};
 
 use crate::error::Refusal;
 
@@ -21,6 +21,7 @@ pub struct Texts {
     pub version: String,
     pub license: String,
     pub build_id: String,
+    pub options: Vec<String>,
 }
 
 /// Asks the entry function of a library and checks what it returns.
@@ -54,27 +55,30 @@ pub unsafe fn from_plugin(plugin: *const Plugin) -> Result<(Table, Texts), Refus
     if u32::from(major) != ABI_MAJOR {
         return Err(Refusal::Version { major, minor });
     }
-    enough("plugin record", size, size_of::<Plugin>())?;
-    // SAFETY: of this major version and long enough.
-    let plugin = unsafe { plugin.read() };
+    // SAFETY: of this major version, and as long as it says.
+    let plugin = unsafe { known_part(plugin, size) }.ok_or(short::<Plugin>("plugin record", size))?;
     if plugin.vt.is_null() {
-        return Err(Refusal::Short { what: "function table", size: 0, least: size_of::<DriverVt>() });
+        return Err(short::<DriverVt>("function table", 0));
     }
-    // SAFETY: a mica_plugin of this version points to a table that begins with its size.
-    enough("function table", unsafe { (*plugin.vt).size }, size_of::<DriverVt>())?;
-    // SAFETY: long enough.
-    let vt = unsafe { plugin.vt.read() };
+    // SAFETY: a mica_plugin of this version points to a table that begins with its size and is as long as it says.
+    let (vt, size) = unsafe { (known_part(plugin.vt, (*plugin.vt).size), (*plugin.vt).size) };
+    let vt = vt.ok_or(short::<DriverVt>("function table", size))?;
     required(&vt)?;
     // SAFETY: a mica_plugin of this version points to NUL-terminated texts, or to nothing.
-    let (name, version, license, build_id) = unsafe {
-        (text(plugin.driver_name, 33), text(plugin.version, 128), text(plugin.license, 128), text(plugin.build_id, 128))
+    let texts = unsafe {
+        Texts {
+            name: text(plugin.driver_name, 33),
+            version: text(plugin.version, 128),
+            license: text(plugin.license, 128),
+            build_id: text(plugin.build_id, 128),
+            options: lines(plugin.options, 4096),
+        }
     };
-    let texts = Texts { name, version, license, build_id };
     Ok((Table { vt, abi: (major, minor.min(ABI_MINOR as u16)) }, texts))
 }
 
-fn enough(what: &'static str, size: u32, least: usize) -> Result<(), Refusal> {
-    if (size as usize) < least { Err(Refusal::Short { what, size, least }) } else { Ok(()) }
+fn short<T: Grown>(what: &'static str, size: u32) -> Refusal {
+    Refusal::Short { what, size, least: T::LEAST }
 }
 
 fn required(vt: &DriverVt) -> Result<(), Refusal> {
@@ -100,6 +104,27 @@ fn required(vt: &DriverVt) -> Result<(), Refusal> {
 /// # Safety
 /// `from` is null or leads to a NUL-terminated text, or to at least `most` bytes.
 unsafe fn text(from: *const c_char, most: usize) -> String {
+    // SAFETY: passed on to the caller.
+    printable(&unsafe { bytes(from, most) })
+}
+
+/// The lines of such a text, without empty ones.
+///
+/// # Safety
+/// As for [`text`].
+unsafe fn lines(from: *const c_char, most: usize) -> Vec<String> {
+    // SAFETY: passed on to the caller.
+    let text = unsafe { bytes(from, most) };
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(printable).collect()
+}
+
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
+/// # Safety
+/// As for [`text`].
+unsafe fn bytes(from: *const c_char, most: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !from.is_null() && bytes.len() < most {
         // SAFETY: no NUL came before this byte, and `most` is not reached.
@@ -108,5 +133,5 @@ unsafe fn text(from: *const c_char, most: usize) -> String {
             byte => bytes.push(byte),
         }
     }
-    String::from_utf8_lossy(&bytes).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    bytes
 }

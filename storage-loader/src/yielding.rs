@@ -94,11 +94,11 @@ impl<'a> Changes<'a> {
         // SAFETY: the context is the state `changes` made, lent to this call alone.
         let Self { course, yield_change } = unsafe { &mut *ctx.cast::<Self>() };
         course.step(|| {
-            // SAFETY: null or a struct of the driver that is readable for the call.
-            let change = unsafe { change.as_ref() }.filter(|change| change.size as usize >= size_of::<abi::Change>());
-            let change = change.ok_or("yielded a change shorter than ABI 1.0 defines")?;
+            // SAFETY: null or a struct of the driver that is readable for the call and as long as it says.
+            let known = (!change.is_null()).then(|| unsafe { abi::known_part(change, (*change).size) }).flatten();
+            let change = known.ok_or("yielded a change shorter than ABI 1.0 defines")?;
             // SAFETY: rule (a) of the header: readable for the call.
-            let change = unsafe { borrow(change) }?;
+            let change = unsafe { borrow(&change) }?;
             Ok(yield_change(&change))
         })
     }

@@ -105,7 +105,7 @@ fn tables_that_are_refused() {
         ("MAJOR", "speaks storage ABI 2.7"),
         ("DECLINES", "does not offer storage ABI 1"),
         ("SHORT_RECORD", "plugin record has 16 bytes"),
-        ("SHORT_TABLE", "function table has 136 bytes, ABI 1.0 has 144"),
+        ("SHORT_TABLE", "function table has 112 bytes, ABI 1.0 has 120"),
         ("NO_TABLE", "function table has 0 bytes"),
         ("NO_OPEN", "has no `open`"),
         ("NO_COMMIT", "has no `stage_commit`"),

@@ -64,7 +64,7 @@ impl StorageDriver for Panicking {
 
 impl Stage for PanickingStage {
     fn target(&self) -> Target<'_> {
-        Target { dir: Some(self.0.as_fd()), merged: None, whiteout: Whiteout::Direct }
+        Target { dir: self.0.as_fd(), merged: None, whiteout: Whiteout::Direct }
     }
 
     fn commit(self, _key: Key<'_>) -> Result<u64> {

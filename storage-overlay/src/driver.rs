@@ -35,6 +35,8 @@ pub struct Overlay {
 
 impl StorageDriver for Overlay {
     const NAME: &'static CStr = c"overlay";
+    const OPTIONS: &'static CStr = c"probe=always|skip  whether to look again at what works here\n\
+        interface=fd|name|classic  the one mount interface to use, in place of the newest that works";
     type Stage = OverlayStage;
 
     fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {

@@ -93,7 +93,7 @@ impl OverlayStage {
 impl Stage for OverlayStage {
     fn target(&self) -> Target<'_> {
         Target {
-            dir: Some(self.dir.as_fd()),
+            dir: self.dir.as_fd(),
             merged: self.merged.as_ref().map(|merged| merged.root.as_fd()),
             whiteout: self.whiteout,
         }

@@ -51,7 +51,7 @@ impl VfsStage {
 
 impl Stage for VfsStage {
     fn target(&self) -> Target<'_> {
-        Target { dir: Some(self.tree.as_fd()), merged: None, whiteout: Whiteout::Direct }
+        Target { dir: self.tree.as_fd(), merged: None, whiteout: Whiteout::Direct }
     }
 
     /// The size would take a walk, so it is left unknown.

@@ -1,8 +1,9 @@
 //! What a driver crate writes at its end: one macro that makes its table and the exported symbol.
 
 use std::ffi::CStr;
+use std::mem::offset_of;
 
-use super::{ABI_MAJOR, ABI_MINOR, DriverVt, MAGIC, Plugin};
+use super::{ABI_MAJOR, ABI_MINOR, DriverVt, MAGIC, NOTE_OWNER, NOTE_TYPE, Note, Plugin};
 use crate::driver::StorageDriver;
 
 /// The type of the exported symbol.
@@ -43,7 +44,33 @@ pub const fn exported<D: StorageDriver>(
         license: license.as_ptr(),
         build_id: build_id.as_ptr(),
         vt: &TableOf::<D>::TABLE,
+        options: D::OPTIONS.as_ptr(),
     })
+}
+
+/// The note [`export_driver!`](crate::export_driver) puts into the plugin's file.
+pub const fn note<D: StorageDriver>(version: &CStr) -> Note {
+    Note {
+        owner_size: NOTE_OWNER.count_bytes() as u32 + 1,
+        content_size: (size_of::<Note>() - offset_of!(Note, abi_major)) as u32,
+        kind: NOTE_TYPE,
+        owner: padded(NOTE_OWNER),
+        abi_major: ABI_MAJOR,
+        abi_minor: ABI_MINOR,
+        driver_name: padded(D::NAME),
+        version: padded(version),
+    }
+}
+
+/// The text in a field of fixed size, which it leaves at least one NUL in.
+const fn padded<const SIZE: usize>(text: &CStr) -> [u8; SIZE] {
+    let (text, mut field, mut at) = (text.to_bytes(), [0; SIZE], 0);
+    assert!(text.len() < SIZE, "the driver's name or version does not fit into the note of a plugin");
+    while at < text.len() {
+        field[at] = text[at];
+        at += 1;
+    }
+    field
 }
 
 /// Whether a host of this major version can use our tables.
@@ -53,7 +80,8 @@ pub const fn host_is_supported(host_major: u32) -> bool {
 
 /// Exports a [`StorageDriver`] as a plugin; written once, at the root of the driver's crate.
 ///
-/// It defines `pub fn plugin() -> &'static Exported` and the C symbol `mica_storage_plugin_v1`, which only calls it.
+/// It defines `pub fn plugin() -> &'static Exported` and the C symbol `mica_storage_plugin_v1`, which only calls it, and puts
+/// an ELF note with the ABI, the name and the version into the file, which can be read without running it.
 ///
 /// A driver is built as `cdylib` (the plugin) and as `rlib` (for its own tests, which run the table without `dlopen`).
 /// rustc makes both in one run, so the symbol is in the rlib too, and two drivers linked into one program collide: the
@@ -71,6 +99,12 @@ macro_rules! export_driver {
                     Err(_) => ::std::panic!("contains a NUL"),
                 }
             }
+            #[expect(unsafe_code, reason = "a note must lie in a section that the linker makes a note of")]
+            // SAFETY: the section holds nothing but notes, and a `Note` is one, padded and aligned as ELF has it.
+            #[unsafe(link_section = ".note.mica.storage")]
+            #[used]
+            static NOTE: $crate::abi::Note =
+                $crate::abi::note::<$driver>(c_text(::std::concat!(::std::env!("CARGO_PKG_VERSION"), "\0")));
             static PLUGIN: $crate::abi::Exported = $crate::abi::exported::<$driver>(
                 c_text(::std::concat!(::std::env!("CARGO_PKG_VERSION"), "\0")),
                 c_text(::std::concat!(::std::env!("CARGO_PKG_LICENSE"), "\0")),

@@ -4,6 +4,7 @@
 //! The test beside this file compiles the header and compares every size, offset and number with what stands here.
 
 mod export;
+mod grown;
 mod guard;
 mod stage_thunks;
 mod strings;
@@ -11,7 +12,8 @@ mod strings;
 mod tests;
 mod thunks;
 
-pub use export::{EntryFn, Exported, exported, host_is_supported};
+pub use export::{EntryFn, Exported, exported, host_is_supported, note};
+pub use grown::{Grown, known_part};
 pub use guard::guard;
 pub use strings::{keys, opt_bytes, strs};
 
@@ -27,6 +29,10 @@ pub const ABI_MINOR: u32 = 0;
 pub const MAGIC: u32 = 0x3141_434d;
 /// The one symbol a plugin exports.
 pub const ENTRY_SYMBOL: &std::ffi::CStr = c"mica_storage_plugin_v1";
+/// Who the note in a plugin file is for.
+pub const NOTE_OWNER: &std::ffi::CStr = c"Mica";
+/// What kind of note it is.
+pub const NOTE_TYPE: u32 = 1;
 /// The room for an error message.
 pub const MESSAGE_MAX: usize = 500;
 /// `MICA_OPEN_ROOTLESS`.
@@ -176,36 +182,6 @@ pub struct StageOut {
     pub merged_dirfd: c_int,
 }
 
-/// `mica_xattr`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-#[expect(missing_docs, reason = "field for field the header, which documents them")]
-pub struct Xattr {
-    pub name: Str,
-    pub value: Str,
-}
-
-/// `mica_entry`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-#[expect(missing_docs, reason = "field for field the header, which documents them")]
-pub struct Entry {
-    pub size: u32,
-    pub kind: u32,
-    pub path: Str,
-    pub link: Str,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub dev_major: u32,
-    pub dev_minor: u32,
-    pub mtime_ns: u32,
-    pub mtime_s: i64,
-    pub file_size: u64,
-    pub xattrs: *const Xattr,
-    pub n_xattrs: usize,
-}
-
 /// `mica_mount_args`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -268,9 +244,6 @@ pub struct DriverVt {
     pub stage_begin: Option<
         unsafe extern "C" fn(*mut Drv, *const StageArgs, *mut *mut StagePtr, *mut StageOut, *mut ErrorBuf) -> c_int,
     >,
-    pub stage_entry: Option<unsafe extern "C" fn(*mut StagePtr, *const Entry, *mut ErrorBuf) -> c_int>,
-    pub stage_data: Option<unsafe extern "C" fn(*mut StagePtr, *const c_void, usize, *mut ErrorBuf) -> c_int>,
-    pub stage_tar: Option<unsafe extern "C" fn(*mut StagePtr, c_int, *mut ErrorBuf) -> c_int>,
     pub stage_sync: Option<unsafe extern "C" fn(*mut StagePtr, *mut ErrorBuf) -> c_int>,
     pub stage_commit: Option<unsafe extern "C" fn(*mut StagePtr, Str, *mut u64, *mut ErrorBuf) -> c_int>,
     pub stage_abort: Option<unsafe extern "C" fn(*mut StagePtr)>,
@@ -300,6 +273,22 @@ pub struct Plugin {
     pub license: *const c_char,
     pub build_id: *const c_char,
     pub vt: *const DriverVt,
+    pub options: *const c_char,
+}
+
+/// `mica_note`: what a file says about itself without being run.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(4))]
+#[expect(missing_docs, reason = "field for field the header, which documents them")]
+pub struct Note {
+    pub owner_size: u32,
+    pub content_size: u32,
+    pub kind: u32,
+    pub owner: [u8; 8],
+    pub abi_major: u32,
+    pub abi_minor: u32,
+    pub driver_name: [u8; 40],
+    pub version: [u8; 40],
 }
 
 #[expect(unsafe_code, reason = "a table in static memory is shared by all threads")]
@@ -315,9 +304,6 @@ pub const fn table<D: crate::StorageDriver>() -> DriverVt {
         open: Some(thunks::open::<D>),
         close: Some(thunks::close::<D>),
         stage_begin: Some(stage_thunks::begin::<D>),
-        stage_entry: Some(stage_thunks::entry::<D::Stage>),
-        stage_data: Some(stage_thunks::data::<D::Stage>),
-        stage_tar: Some(stage_thunks::tar::<D::Stage>),
         stage_sync: Some(stage_thunks::sync::<D::Stage>),
         stage_commit: Some(stage_thunks::commit::<D::Stage>),
         stage_abort: Some(stage_thunks::abort::<D::Stage>),

@@ -1,15 +1,14 @@
 //! One C function per verb of a stage.
 #![expect(unsafe_code, reason = "the C side of every verb reads and writes through the host's pointers")]
 
-use std::ffi::{OsStr, c_int, c_void};
+use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use super::guard::{guard, guard_quietly};
-use super::strings::{keys, lent_fd, path, read, write};
+use super::strings::{keys, read, write};
 use super::thunks::{driver, put};
 use super::{Drv, ErrorBuf, StageArgs as RawArgs, StageOut, StagePtr, Str};
-use crate::args::{Entry, EntryType, StageArgs, StageKind};
+use crate::args::{StageArgs, StageKind};
 use crate::driver::{Stage, StorageDriver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -39,13 +38,12 @@ pub(super) unsafe extern "C" fn begin<D: StorageDriver>(
         })?);
         let target = stage.target();
         // The driver keeps its descriptors, the host gets its own: neither can close the other's.
-        let (dir, merged) = (duplicate(target.dir)?, duplicate(target.merged)?);
-        let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let (dir, merged) = (duplicate(target.dir)?, target.merged.map(duplicate).transpose()?);
         let shown = StageOut {
             size: size_of::<StageOut>() as u32,
             whiteout: target.whiteout as u32,
-            target_dirfd: number(&dir),
-            merged_dirfd: number(&merged),
+            target_dirfd: dir.as_raw_fd(),
+            merged_dirfd: merged.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         };
         if out.is_null() {
             return Err(Error::new(ErrorKind::Invalid, "the host passed no place for the stage"));
@@ -56,62 +54,8 @@ pub(super) unsafe extern "C" fn begin<D: StorageDriver>(
             put(out, Box::into_raw(stage).cast())?;
         }
         // They are the host's now.
-        let _ = (dir.map(IntoRawFd::into_raw_fd), merged.map(IntoRawFd::into_raw_fd));
+        let _ = (dir.into_raw_fd(), merged.map(IntoRawFd::into_raw_fd));
         Ok(())
-    };
-    // SAFETY: `err` is the host's error buffer.
-    unsafe { guard(err, verb) }
-}
-
-pub(super) unsafe extern "C" fn entry<S: Stage>(
-    stage: *mut StagePtr,
-    entry: *const super::Entry,
-    err: *mut ErrorBuf,
-) -> c_int {
-    let verb = || {
-        // SAFETY: the host's contract: a live stage, a size-prefixed struct, borrowed strings.
-        let (stage, raw) = unsafe { (live::<S>(stage)?, read(entry)?) };
-        // SAFETY: as above.
-        let (place, link, xattrs) = unsafe { (path(raw.path.bytes()), path(raw.link.bytes()), xattrs(&raw)) };
-        let kind = EntryType::from_code(raw.kind)
-            .ok_or_else(|| Error::unsupported(format_args!("entry type {} of `{}`", raw.kind, place.display())))?;
-        stage.entry(&Entry {
-            kind,
-            path: place,
-            link,
-            mode: raw.mode,
-            uid: raw.uid,
-            gid: raw.gid,
-            device: (raw.dev_major, raw.dev_minor),
-            mtime: (raw.mtime_s, raw.mtime_ns),
-            file_size: raw.file_size,
-            xattrs: &xattrs,
-        })
-    };
-    // SAFETY: `err` is the host's error buffer.
-    unsafe { guard(err, verb) }
-}
-
-pub(super) unsafe extern "C" fn data<S: Stage>(
-    stage: *mut StagePtr,
-    bytes: *const c_void,
-    len: usize,
-    err: *mut ErrorBuf,
-) -> c_int {
-    let verb = || {
-        // SAFETY: the host's contract: a live stage and `len` readable bytes.
-        let (stage, bytes) = unsafe { (live::<S>(stage)?, Str { ptr: bytes.cast(), len }.bytes()) };
-        stage.data(bytes)
-    };
-    // SAFETY: `err` is the host's error buffer.
-    unsafe { guard(err, verb) }
-}
-
-pub(super) unsafe extern "C" fn tar<S: Stage>(stage: *mut StagePtr, tar: c_int, err: *mut ErrorBuf) -> c_int {
-    let verb = || {
-        // SAFETY: the host's contract: a live stage and a borrowed descriptor.
-        let (stage, tar) = unsafe { (live::<S>(stage)?, lent_fd(tar)) };
-        stage.tar(tar.ok_or_else(|| Error::new(ErrorKind::Invalid, "the host passed no tar"))?)
     };
     // SAFETY: `err` is the host's error buffer.
     unsafe { guard(err, verb) }
@@ -162,22 +106,8 @@ fn kind(args: &RawArgs) -> Result<StageKind> {
     }
 }
 
-fn duplicate(fd: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
-    fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0))
-        .transpose()
-        .map_err(|errno| Error::os(errno, "duplicate a stage directory"))
-}
-
-/// # Safety
-/// The entry's list and strings are readable for `'a`.
-unsafe fn xattrs<'a>(raw: &super::Entry) -> Vec<(&'a OsStr, &'a [u8])> {
-    if raw.xattrs.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: not null, and the caller vouches for the list.
-    let list = unsafe { std::slice::from_raw_parts(raw.xattrs, raw.n_xattrs) };
-    // SAFETY: the caller vouches for the strings.
-    list.iter().map(|one| unsafe { (OsStr::from_bytes(one.name.bytes()), one.value.bytes()) }).collect()
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|errno| Error::os(errno, "duplicate a stage directory"))
 }
 
 /// # Safety

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::grown::{Grown, fill, known_part};
 use super::{Str, Strs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -91,44 +92,27 @@ pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// A struct whose first field is its size as `u32`, valid when all its bytes are zero.
-///
-/// # Safety
-/// The type is `repr(C)`, begins with `size: u32`, and every field may be all zero bytes.
-pub(super) unsafe trait Sized32: Copy {}
-
-/// Reads a struct of the other side, which may be longer (a newer minor) but not shorter than minor 0.
+/// Reads a struct of the host, which begins with its size.
 ///
 /// # Safety
 /// `from` is null or leads to a struct whose `size` tells how many bytes are readable.
-pub(super) unsafe fn read<T: Sized32>(from: *const T) -> Result<T> {
-    // SAFETY: the caller vouches for at least the size field of a non-null pointer.
-    if from.is_null() || (unsafe { from.cast::<u32>().read_unaligned() } as usize) < size_of::<T>() {
-        return Err(Error::new(ErrorKind::Invalid, "the host passed a struct shorter than ABI 1.0 defines"));
-    }
-    // SAFETY: the size says that at least this many bytes are there.
-    Ok(unsafe { from.read_unaligned() })
+pub(super) unsafe fn read<T: Grown>(from: *const T) -> Result<T> {
+    // SAFETY: the caller vouches for at least the size field of a non-null pointer, and for as many bytes as it says.
+    let known = (!from.is_null()).then(|| unsafe { known_part(from, from.cast::<u32>().read_unaligned()) }).flatten();
+    known.ok_or_else(short)
 }
 
-/// Writes a struct for the other side, which said in `size` how much room it has, and leaves its `size` alone.
+/// Writes a struct for the host, which said in `size` how much room it has.
 ///
 /// # Safety
 /// `to` is null or leads to a writable struct whose `size` tells how many bytes may be written.
-pub(super) unsafe fn write<T: Sized32>(to: *mut T, value: &T) -> Result<()> {
-    // SAFETY: the caller vouches for at least the size field of a non-null pointer.
-    if to.is_null() || (unsafe { to.cast::<u32>().read_unaligned() } as usize) < size_of::<T>() {
-        return Err(Error::new(ErrorKind::Invalid, "the host passed a struct shorter than ABI 1.0 defines"));
-    }
-    let skip = size_of::<u32>();
-    // SAFETY: both sides have size_of::<T>() bytes, and `value` is another object than `to`.
-    unsafe {
-        std::ptr::copy_nonoverlapping(
-            std::ptr::from_ref(value).cast::<u8>().add(skip),
-            to.cast::<u8>().add(skip),
-            size_of::<T>() - skip,
-        );
-    }
-    Ok(())
+pub(super) unsafe fn write<T: Grown>(to: *mut T, value: &T) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    if !to.is_null() && unsafe { fill(to, value) } { Ok(()) } else { Err(short()) }
+}
+
+fn short() -> Error {
+    Error::new(ErrorKind::Invalid, "the host passed a struct shorter than ABI 1.0 defines")
 }
 
 /// A descriptor lent for the call; negative: none.
@@ -139,18 +123,3 @@ pub(super) unsafe fn lent_fd<'a>(fd: c_int) -> Option<BorrowedFd<'a>> {
     // SAFETY: not -1, and the caller vouches for the descriptor.
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd as RawFd) })
 }
-
-// SAFETY: repr(C), `size` first; integers, null pointers and absent functions are all valid as zero bytes.
-unsafe impl Sized32 for super::HostTable {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::OpenArgs {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::Info {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::StageArgs {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::StageOut {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::Entry {}
-// SAFETY: as above.
-unsafe impl Sized32 for super::MountArgs {}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
-use crate::args::{ChangeKind, CheckLevel, EntryType, MountFlags, ObjectKind};
+use crate::args::{ChangeKind, CheckLevel, MountFlags, ObjectKind};
 use crate::{Caps, ErrorKind, LogLevel, Whiteout};
 
 fn include() -> PathBuf {
@@ -51,25 +51,25 @@ fn facts() -> Facts {
             size, kind, call_id, id, parents, root_mode, root_uid, root_gid, flags, quota_bytes, quota_inodes,
         }
         mica_stage_out = StageOut { size, whiteout, target_dirfd, merged_dirfd }
-        mica_xattr = Xattr { name, value }
-        mica_entry = Entry {
-            size, type = kind, path, link, mode, uid, gid, dev_major, dev_minor, mtime_ns, mtime_s, file_size, xattrs, n_xattrs,
-        }
         mica_mount_args = MountArgs {
             size, flags, call_id, rw_id, parents, idmap_userns_fd, reserved, selinux_label, options,
         }
         mica_change = Change { size, kind, path, name, dirfd, reserved }
         mica_driver_vt = DriverVt {
-            size, reserved, open, close, stage_begin, stage_entry, stage_data, stage_tar, stage_sync, stage_commit,
+            size, reserved, open, close, stage_begin, stage_sync, stage_commit,
             stage_abort, mount, changes, usage, remove, reap, list, check, interface,
         }
         mica_plugin = Plugin {
-            magic, size, abi_major, abi_minor, flags, driver_name, version, license, build_id, vt,
+            magic, size, abi_major, abi_minor, flags, driver_name, version, license, build_id, vt, options,
+        }
+        mica_note = Note {
+            owner_size, content_size, type = kind, owner, abi_major, abi_minor, driver_name, version,
         }
     }
     facts.number("MICA_ABI_MAJOR", ABI_MAJOR.into());
     facts.number("MICA_ABI_MINOR", ABI_MINOR.into());
     facts.number("MICA_PLUGIN_MAGIC", MAGIC.into());
+    facts.number("MICA_NOTE_TYPE", NOTE_TYPE.into());
     facts.number("MICA_MESSAGE_MAX", MESSAGE_MAX as u64);
     facts.number("MICA_OPEN_ROOTLESS", OPEN_ROOTLESS.into());
     facts.number("MICA_STAGE_LAYER", STAGE_LAYER.into());
@@ -99,10 +99,6 @@ fn facts() -> Facts {
     }
     for level in [CheckLevel::Present, CheckLevel::Deep] {
         facts.number(&format!("MICA_CHECK_{}", upper(level)), level as u64);
-    }
-    for code in 1.. {
-        let Some(kind) = EntryType::from_code(code) else { break };
-        facts.number(&format!("MICA_ENTRY_{}", upper(kind)), code.into());
     }
     facts
 }
@@ -136,7 +132,7 @@ fn the_header_and_the_table_agree() {
     let facts = facts();
     let dir = tempfile::tempdir().unwrap();
     let body = format!("#include <mica_storage.h>\n#include <stdio.h>\nint main(void) {{\n{}}}\n", facts.c);
-    for (file, compiler, standard) in [("f.c", "cc", "-std=c11"), ("f.cc", "c++", "-std=c++11")] {
+    for (file, compiler, standard) in [("f.c", "cc", "-std=c99"), ("f.cc", "c++", "-std=c++11")] {
         let (source, program) = (dir.path().join(file), dir.path().join("f"));
         fs_err::write(&source, &body).unwrap();
         compile(compiler, standard, &source, &program);
@@ -155,13 +151,23 @@ fn every_name_of_the_header_is_compared() {
     let facts = facts().rust;
     let names = header.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|word| {
         word.starts_with("MICA_")
-            && !matches!(*word, "MICA_STORAGE_H" | "MICA_ENTRY_SYMBOL")
+            && !matches!(
+                *word,
+                "MICA_STORAGE_H"
+                    | "MICA_ENTRY_SYMBOL"
+                    | "MICA_EXPORT"
+                    | "MICA_HAS"
+                    | "MICA_NOTE_OWNER"
+                    | "MICA_PLUGIN_NOTE"
+            )
             && word.len() > "MICA_".len()
     });
     for name in names.filter(|name| !name.ends_with('_')) {
         assert!(facts.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is not compared");
     }
-    assert!(header.contains(&format!("\"{}\"", ENTRY_SYMBOL.to_str().unwrap())));
+    for text in [ENTRY_SYMBOL, NOTE_OWNER] {
+        assert!(header.contains(&format!("\"{}\"", text.to_str().unwrap())));
+    }
     let fields = header.lines().filter(|line| line.contains("(*") && !line.contains("typedef")).count();
     let functions = facts.lines().filter(|line| line.starts_with("offsetof(mica_driver_vt,")).count() - 2
         + facts.lines().filter(|line| line.starts_with("offsetof(mica_host,")).count()
