@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mica_storage_api::{Caps, CheckLevel, ErrorKind, Key, ObjectKind};
 use mica_storage_conformance::scratch::{Directory, missing_for};
 use mica_storage_conformance::{Subject, WorkerCommand, run, serve_worker};
-use mica_storage_loader::Plugin;
+use mica_storage_loader::{OpenArgs, Plugin};
 
 /// Says which library a worker process should use.
 const LIBRARY: &str = "MICA_EXAMPLE_LIBRARY";
@@ -22,14 +23,52 @@ fn privileged_the_driver_in_c() {
     if let Some(reason) = missing_for(&["cc"]) {
         return skip(&reason);
     }
+    let sources = ["plain.c", "tree.c"].map(|file| home("../examples/storage-c").join(file));
+    let (scratch, library) = build(&home("../storage-api/include"), &sources);
+    must_conform(&library, &scratch);
+}
+
+/// Old driver, new engine: the driver and the header of ABI 1.0 as they were, which nobody edits.
+#[test]
+fn privileged_a_driver_of_abi_1_0() {
+    if let Some(reason) = missing_for(&["cc"]) {
+        return skip(&reason);
+    }
+    let sources = ["plain.c", "tree.c"].map(|file| home("tests/v1.0").join(file));
+    let (scratch, library) = build(&home("tests/v1.0"), &sources);
+    must_conform(&library, &scratch);
+}
+
+/// New driver, old engine: what this engine does not know is dropped, and the rest works.
+#[test]
+fn privileged_a_driver_of_a_later_minor() {
+    if let Some(reason) = missing_for(&["cc"]) {
+        return skip(&reason);
+    }
+    let sources = [home("tests/newer.c"), home("tests/v1.0/tree.c")];
+    let (scratch, library) = build(&home("tests/v1.0"), &sources);
+    let plugin = Plugin::load(&library).unwrap();
+    assert_eq!(plugin.abi(), (1, 0), "the minor in force is the smaller one");
+    let root = scratch.path().join("opened");
+    let driver = plugin.open(&OpenArgs::new(&root)).unwrap();
+    let known = Caps::DETACHED_MOUNT | Caps::PROMOTE | Caps::LINEAR_SNAPSHOT;
+    assert_eq!(driver.info().caps, known, "bits of a later minor are dropped");
+    let error = driver.check(ObjectKind::Layer, Key::new("later").unwrap(), CheckLevel::Present).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Other, "an error kind of a later minor is `Other`");
+    drop(driver);
+    must_conform(&library, &scratch);
+}
+
+fn build(include: &Path, sources: &[PathBuf]) -> (Directory, PathBuf) {
     let scratch = Directory::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
     let library = scratch.path().join("libmica_storage_plain.so");
-    let source = example("storage-c");
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-fPIC", "-fvisibility=hidden", "-shared"]);
-    cc.args(["-Wl,-z,defs", "-I"]).arg(example("../storage-api/include"));
-    must(cc.arg("-o").arg(&library).args(["plain.c", "tree.c"].map(|file| source.join(file))));
-    must_conform(&library, &scratch);
+    must(cc.args(["-Wl,-z,defs", "-I"]).arg(include).args(sources).arg("-o").arg(&library));
+    // A run of the suite in another thread has cleared the umask, and a file that others may write to is not loaded.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs_err::set_permissions(&library, mode).unwrap();
+    (scratch, library)
 }
 
 fn must_conform(library: &Path, scratch: &Directory) {
@@ -46,8 +85,8 @@ fn must_conform(library: &Path, scratch: &Directory) {
     assert!(left.is_empty(), "the suite left {left:?}");
 }
 
-fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+fn home(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(below)
 }
 
 fn must(command: &mut Command) {
