@@ -65,9 +65,10 @@ fn build(include: &Path, sources: &[PathBuf]) -> (Directory, PathBuf) {
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-fPIC", "-fvisibility=hidden", "-shared"]);
     must(cc.args(["-Wl,-z,defs", "-I"]).arg(include).args(sources).arg("-o").arg(&library));
-    // A run of the suite in another thread has cleared the umask, and a file that others may write to is not loaded.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs_err::set_permissions(&library, mode).unwrap();
+    // A run of the suite in another thread may have cleared the umask, and what others may write to is not loaded.
+    for path in [scratch.path(), &library] {
+        fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
     (scratch, library)
 }
 
