@@ -98,7 +98,33 @@ pub fn hints(failure: &anyhow::Error) -> Vec<String> {
             hints.push(hint);
         }
     }
+    if hints.is_empty() {
+        hints.extend(disk_remedy(&plain_chain(failure)).map(str::to_owned));
+    }
     hints
+}
+
+/// What to do about a disk that refuses. Read from the words, because a monitor's and a database's errors arrive as words.
+fn disk_remedy(text: &str) -> Option<&'static str> {
+    const REMEDIES: [(&[&str], &str); 3] = [
+        (
+            &["No space left on device", "database or disk is full", "Disk quota exceeded"],
+            "the file system has no space or no inodes left (`df` and `df -i` tell); `mica system prune` gives back what \
+             nobody needs, and the same command then works",
+        ),
+        (
+            &["Input/output error", "disk I/O error", "unable to open database file"],
+            "the disk or its file system failed (`dmesg` says how); once it works again, `mica system check --repair` \
+             mends what was hit",
+        ),
+        (
+            &["Read-only file system", "readonly database"],
+            "the file system is mounted read-only; commands that only read work, others need it writable \
+             (`mount -o remount,rw`)",
+        ),
+    ];
+    let known = REMEDIES.iter().find(|(words, _)| words.iter().any(|words| text.contains(words)));
+    known.map(|(_, remedy)| *remedy)
 }
 
 #[cfg(test)]
@@ -129,6 +155,20 @@ mod tests {
         for (engine, docker) in cases {
             assert_eq!(chain(&anyhow::anyhow!("{engine}")), docker);
         }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_has_a_remedy() {
+        for (words, remedy) in [
+            ("cannot write `/var/lib/mica/x`: No space left on device (os error 28)", "system prune"),
+            ("cannot commit in the metadata database: database or disk is full", "system prune"),
+            ("cannot start: Input/output error (os error 5)", "system check --repair"),
+            ("cannot open `/x`: Read-only file system (os error 30)", "remount,rw"),
+        ] {
+            let told = hints(&anyhow::anyhow!("{words}"));
+            assert!(told.len() == 1 && told[0].contains(remedy), "{words}: {told:?}");
+        }
+        assert!(hints(&anyhow::anyhow!("no such image")).is_empty());
     }
 
     #[test]

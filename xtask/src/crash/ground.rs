@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{sh, workspace};
+use crate::sh;
 
 /// A mounted file system for stores, gone with the value.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ pub fn make_filesystem(image: &Path, fs: &str, size: &str) -> Result<()> {
 
 impl Ground {
     /// Mounts memory, a file system in it, and nothing else. The caller is in a mount namespace of its own.
-    pub fn new(fs: &str, driver: &str) -> Result<Self> {
+    pub fn new(fs: &str, driver: &str, binary: PathBuf) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("mica-crash-{}", std::process::id()));
         fs_err::create_dir_all(&directory)?;
         sh::run(sh::command(&["mount", "-t", "tmpfs", "-o", "size=6G", "crash"]).arg(&directory))?;
-        let ground = Self { directory, driver: driver.to_owned(), binary: workspace::mica_binary()? };
+        let ground = Self { directory, driver: driver.to_owned(), binary };
         let image = ground.directory.join("fs.img");
         make_filesystem(&image, fs, "3G")?;
         fs_err::create_dir_all(ground.stores())?;

@@ -30,6 +30,7 @@ struct Request {
     jobs: usize,
     seed: usize,
     spread: bool,
+    debug: bool,
     list: bool,
     cases: Vec<&'static Case>,
     at: Option<Point>,
@@ -44,6 +45,7 @@ impl Request {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             seed: std::process::id() as usize,
             spread: false,
+            debug: false,
             list: false,
             cases: Vec::new(),
             at: None,
@@ -60,6 +62,7 @@ impl Request {
                 "--case" => request.cases.push(point::named(value()?)?),
                 "--at" => request.at = Some(value()?.parse()?),
                 "--spread" => request.spread = true,
+                "--debug" => request.debug = true,
                 "--list" => request.list = true,
                 other => bail!("no option `{other}`"),
             }
@@ -78,10 +81,15 @@ impl Request {
     }
 
     fn session(&self, task: &str) -> Result<Session> {
-        workspace::mica_binary().or_else(|_| workspace::build_release())?;
+        let binary = if self.debug {
+            workspace::target().join("debug/mica").canonicalize().context("`cargo build --workspace` makes it")?
+        } else {
+            workspace::mica_binary().or_else(|_| workspace::build_release())?
+        };
         let spread = if self.spread { " --spread" } else { "" };
-        let task = format!("cargo xtask {task} --fs {} --storage-driver {}{spread}", self.fs, self.driver());
-        Session::new(Ground::new(&self.fs, self.driver())?, !self.spread, task, &self.cases)
+        let debug = if self.debug { " --debug" } else { "" };
+        let task = format!("cargo xtask {task} --fs {} --storage-driver {}{spread}{debug}", self.fs, self.driver());
+        Session::new(Ground::new(&self.fs, self.driver(), binary)?, !self.spread, task, &self.cases)
     }
 }
 
@@ -89,7 +97,7 @@ impl Request {
 pub fn run(args: &[String]) -> Result<()> {
     strike("crash", args, |request, session| {
         let mut points = Vec::new();
-        for (case, call) in calls(request, session) {
+        for (case, call) in calls(request, session, |_| true) {
             // Three ways to die, where there is more than one process; before and after are the same but for the last.
             let whom = [Whom::Tree, Whom::Client, Whom::Caller][(call + request.seed) % 3];
             points.push(Point { case, call, fault: Fault::Kill { after: call % 4 == 3, whom } });
@@ -102,13 +110,15 @@ pub fn run(args: &[String]) -> Result<()> {
 pub fn enospc(args: &[String]) -> Result<()> {
     strike("enospc", args, |request, session| {
         let mut points = Vec::new();
-        for (case, call) in calls(request, session) {
-            let class = session.calls(case)[call].class;
-            let errno = [Errno::ENOSPC, Errno::EIO][(call + request.seed) % 2];
-            let for_good = (call + request.seed) / 2 % 2 == 0;
-            if tracer::meets(class, errno) {
-                points.push(Point { case, call, fault: Fault::Error { errno, for_good } });
-            }
+        let store = session.reference_root();
+        let possible = |call: &call::Call| tracer::meets(call, &store, Errno::EIO);
+        for (index, (case, call)) in calls(request, session, possible).into_iter().enumerate() {
+            let reached = &session.calls(case)[call];
+            let wanted = [Errno::ENOSPC, Errno::EIO][(index + request.seed) % 2];
+            // A disk without space still removes and renames.
+            let errno = if tracer::meets(reached, &store, wanted) { wanted } else { Errno::EIO };
+            let for_good = (index + request.seed) / 2 % 2 == 0;
+            points.push(Point { case, call, fault: Fault::Error { errno, for_good } });
         }
         points
     })
@@ -149,14 +159,20 @@ fn strike(task: &str, args: &[String], points: impl FnOnce(&Request, &Session) -
     Ok(())
 }
 
-/// The calls that are struck, shared out to the cases by their lengths.
-fn calls(request: &Request, session: &Session) -> Vec<(&'static Case, usize)> {
-    let total: usize = request.cases.iter().map(|case| session.calls(case).len()).sum();
+/// The calls that are struck, of those that can be, shared out to the cases by their numbers.
+fn calls(request: &Request, session: &Session, possible: impl Fn(&call::Call) -> bool) -> Vec<(&'static Case, usize)> {
+    let of_case = |case: &&'static Case| {
+        let calls = session.calls(case).iter().enumerate();
+        let numbers: Vec<usize> = calls.filter(|(_, call)| possible(call)).map(|(number, _)| number).collect();
+        (*case, numbers)
+    };
+    let all: Vec<(&'static Case, Vec<usize>)> = request.cases.iter().map(of_case).collect();
+    let total: usize = all.iter().map(|(_, numbers)| numbers.len()).sum();
     let mut chosen = Vec::new();
-    for case in &request.cases {
-        let all = session.calls(case).len();
-        let share = (request.points * all / total.max(1)).max(6);
-        chosen.extend(point::choose(all, share, request.seed).into_iter().map(|call| (*case, call)));
+    for (case, numbers) in all {
+        let share = (request.points * numbers.len() / total.max(1)).max(6);
+        let picked = point::choose(numbers.len(), share, request.seed);
+        chosen.extend(picked.into_iter().map(|index| (case, numbers[index])));
     }
     chosen
 }

@@ -14,10 +14,17 @@ pub fn told(trace: &Trace, _site: &Site) -> Result<()> {
         return Ok(());
     }
     ensure!([1, 125, 126, 127].contains(&trace.status), "exit status {}: {said}", trace.status);
-    let errors =
-        ["No space left on device", "Input/output error", "disk is full", "disk I/O error", "Read-only file system"];
+    let errors = [
+        "No space left on device",
+        "Input/output error",
+        "database or disk is full",
+        "disk I/O error",
+        "Read-only file system",
+        "readonly database",
+        "unable to open database file",
+    ];
     ensure!(errors.iter().any(|error| said.contains(error)), "the error does not say what the disk said: {said}");
-    ensure!(said.contains('`'), "the error names nothing: {said}");
+    ensure!(said.contains('`') || said.contains("the metadata database"), "the error names nothing: {said}");
     ensure!(said.contains("hint: "), "the error has no remedy: {said}");
     Ok(())
 }

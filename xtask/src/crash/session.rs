@@ -86,6 +86,11 @@ impl Session {
         self.known.get(case.name).map(|(_, calls)| calls.as_slice()).unwrap_or_default()
     }
 
+    /// The directory in which the calls of the undisturbed runs took place.
+    pub fn reference_root(&self) -> PathBuf {
+        self.ground.site("reference").root()
+    }
+
     fn site(&self, case: &Case, name: &str) -> Result<Site> {
         let site = if case.fresh {
             let site = self.ground.site(name);
@@ -107,7 +112,7 @@ impl Session {
         fs_err::create_dir_all(&scratch)?;
         let mut command = site.command(&words(case.command, &self.files));
         command.stdin(std::process::Stdio::null());
-        tracer::run(&command, self.pinned, &scratch, at)
+        tracer::run(&command, self.pinned, &scratch, &site.root(), at)
     }
 
     /// Tries all points, several at once, and prints what failed.
@@ -154,7 +159,8 @@ impl Session {
         }
         let call = self.calls(point.case).get(point.call).map_or_else(String::new, ToString::to_string);
         output::line(format!("FAILED {point} at {call}\n  {text}\n  again: {} --at {point}", self.task));
-        // The next point takes the place.
+        // The next point takes the place; a container that still runs would stay there.
+        let _ = verdict::removed(&self.ground.site(name));
         let _ = self.ground.site(name).discard();
     }
 

@@ -2,7 +2,7 @@
 //! them, and does one thing at one of them: kills, or lets the call fail.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ pub struct Trace {
 
 /// Runs `command`, which has neither input nor an environment of its own, and strikes at the call with the number
 /// `at.0`. Returns when everything it has started is gone.
-pub fn run(command: &Command, pinned: bool, scratch: &Path, at: Option<(usize, Fault)>) -> Result<Trace> {
+pub fn run(command: &Command, pinned: bool, scratch: &Path, store: &Path, at: Option<(usize, Fault)>) -> Result<Trace> {
     let (stdout, stderr) = (scratch.join("stdout"), scratch.join("stderr"));
     let mut launcher = Command::new(std::env::current_exe()?);
     launcher.arg(launch::TASK).arg(if pinned { launch::PINNED } else { launch::SPREAD });
@@ -64,8 +64,15 @@ pub fn run(command: &Command, pinned: bool, scratch: &Path, at: Option<(usize, F
     launcher.stderr(fs_err::File::create(&stderr)?.into_parts().0);
     // The child is waited for below, with everything it starts.
     let root = Pid::from_raw(launcher.spawn().context("cannot start the launcher")?.id() as i32);
-    let mut tracer =
-        Tracer { root, at, alive: Arc::default(), stray: BTreeSet::new(), killed: None, trace: Trace::default() };
+    let mut tracer = Tracer {
+        root,
+        store: store.to_owned(),
+        at,
+        alive: Arc::default(),
+        stray: BTreeSet::new(),
+        killed: None,
+        trace: Trace::default(),
+    };
     tracer.begin()?;
     let watchdog = Watchdog::start(tracer.alive.clone());
     while tracer.step()? {}
@@ -81,6 +88,7 @@ pub fn run(command: &Command, pinned: bool, scratch: &Path, at: Option<(usize, F
 
 struct Tracer {
     root: Pid,
+    store: PathBuf,
     at: Option<(usize, Fault)>,
     alive: Arc<Mutex<BTreeSet<Pid>>>,
     /// Children whose first stop came before the event that announces them.
@@ -186,7 +194,9 @@ impl Tracer {
         let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
         let call = if is_ours(pid) { call::read(pid, registers.orig_rax as i64, &arguments) } else { None };
         let Some(call) = call else { return self.go_on(pid, None) };
-        let (number, class) = (self.trace.calls.len(), call.class);
+        let number = self.trace.calls.len();
+        let failing = |errno| meets(&call, &self.store, errno);
+        let fails = matches!(self.at, Some((_, Fault::Error { errno, .. })) if failing(errno));
         // What the survivors of a kill do is not counted.
         if self.killed.is_none() {
             self.trace.calls.push(call);
@@ -200,9 +210,7 @@ impl Tracer {
                     self.strike(pid, whom);
                 }
             }
-            Some((at, Fault::Error { errno, for_good }))
-                if (at == number || for_good && number > at) && meets(class, errno) =>
-            {
+            Some((at, Fault::Error { errno, for_good })) if (at == number || for_good && number > at) && fails => {
                 self.trace.struck = true;
                 // No call has this number, so the kernel skips it and returns what stands in the register.
                 registers.orig_rax = u64::MAX;
@@ -230,13 +238,16 @@ impl Tracer {
     }
 }
 
-/// Whether a call of this class can meet this error on a real disk.
-pub fn meets(class: Class, errno: Errno) -> bool {
-    match errno {
-        Errno::ENOSPC | Errno::EDQUOT => matches!(class, Class::Makes | Class::Writes | Class::Flushes),
+/// Whether a call can meet this error on the disk below a store.
+pub fn meets(call: &Call, store: &Path, errno: Errno) -> bool {
+    let class = call.class;
+    let possible = match errno {
+        Errno::ENOSPC => matches!(class, Class::Makes | Class::Writes | Class::Flushes),
         Errno::EIO => matches!(class, Class::Makes | Class::Writes | Class::Flushes | Class::Changes),
         _ => false,
-    }
+    };
+    // Locks are taken on files of the store, but `flock` itself asks no disk.
+    possible && call.path.starts_with(store)
 }
 
 /// True for our own programs: what a container's process writes is its own business.
