@@ -16,6 +16,7 @@ use crate::container::{ContainerRecord, ContainerState};
 use crate::runtime::{ExitRecord, RunState};
 use crate::store::container_state::{EXIT, Observed, monitored, observe, read, write};
 use crate::store::containers::{self, Directories, remove_directory};
+use crate::store::volumes;
 use crate::{Engine, Kind, Result};
 
 /// How long a killed process may take to go.
@@ -102,7 +103,9 @@ impl Engine {
                 continue;
             }
             for volume in fs_err::read_to_string(directories.state.join(VOLUMES)).unwrap_or_default().lines() {
-                if volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                let anonymous = volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit());
+                // One with a row is to stay: its container was removed without its volumes, by somebody who died.
+                if anonymous && !self.store().read(|db| volumes::is_known(db, volume))? {
                     self.store().remove_volume_directory(volume)?;
                 }
             }

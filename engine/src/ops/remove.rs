@@ -63,9 +63,13 @@ impl Engine {
         })?;
         let directories = self.store().directories(&record.id);
         let mut results = vec![self.remove_rw(&record.driver, &record.id)];
-        results.extend(gone.iter().map(|volume| self.store().remove_volume_directory(volume)));
+        let volumes: Vec<Result<()>> = gone.iter().map(|volume| self.store().remove_volume_directory(volume)).collect();
         results.push(remove_directory(&directories.run));
-        results.push(remove_directory(&directories.state));
+        // It holds the list of the volumes, by which recovery finds one that could not be removed.
+        if volumes.iter().all(Result::is_ok) {
+            results.push(remove_directory(&directories.state));
+        }
+        results.extend(volumes);
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(container = record.id, %error, "left to recovery");
         }

@@ -59,6 +59,7 @@ impl Engine {
         }
         self.collect_blobs()?;
         self.collect_ingests()?;
+        self.store().collect_beginnings()?;
         self.store().tidy_locks()
     }
 

@@ -158,20 +158,24 @@ fn create(root: &Path) -> Result<Identity> {
         private_directory(&root.join(directory))?;
     }
     let identity = Identity { format: FORMAT, uuid: fresh_id() };
-    let mut file = tempfile_in(root)?;
     let text = serde_json::to_string(&identity).map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
-    file.1.write_all(text.as_bytes()).and_then(|()| file.1.sync_all()).map_err(Error::io("write", &file.0))?;
+    let (temporary, mut file) = tempfile_in(root)?;
     let path = root.join("store.json");
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     // Linking instead of renaming: of several processes that create a store at once, the first one names it.
-    let linked = fs_err::hard_link(&file.0, &path);
-    let _ = fs_err::remove_file(&file.0);
-    match linked {
-        Ok(()) => Ok(identity),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_identity(root)?.ok_or_else(|| {
-            Error::refused(Kind::Unavailable, format!("store `{}` vanished while it was opened", root.display()))
-        }),
-        Err(error) => Err(Error::io("create", path)(error)),
+    let linked = written.and_then(|()| fs_err::hard_link(&temporary, &path));
+    let _ = fs_err::remove_file(&temporary);
+    match (linked, read_identity(root)?) {
+        (Ok(()), _) => flush_directory(root).map(|()| identity),
+        // Another process was faster, and may have swept our file away.
+        (Err(_), Some(theirs)) => Ok(theirs),
+        (Err(error), None) => Err(Error::io("create", path)(error)),
     }
+}
+
+/// Brings the names in a directory to the disk.
+fn flush_directory(path: &Path) -> Result<()> {
+    fs_err::File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("flush", path))
 }
 
 fn tempfile_in(root: &Path) -> Result<(PathBuf, std::fs::File)> {
@@ -182,5 +186,26 @@ fn tempfile_in(root: &Path) -> Result<(PathBuf, std::fs::File)> {
         .mode(0o600)
         .open(&path)
         .map_err(Error::io("create", &path))?;
+    // Held until it is linked: who sweeps takes only files whose makers are gone.
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| Error::io("lock", &path)(errno.into()))?;
     Ok((path, file))
+}
+
+impl Store {
+    /// Takes away what a process left that died while it created the store.
+    pub(crate) fn collect_beginnings(&self) -> Result<()> {
+        for entry in fs_err::read_dir(&self.root).map_err(Error::io("list", &self.root))? {
+            let path = entry.map_err(Error::io("list", &self.root))?.path();
+            let begun = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("store.json."));
+            if !begun {
+                continue;
+            }
+            let Ok(file) = fs_err::File::open(&path) else { continue };
+            if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let _ = fs_err::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
 }

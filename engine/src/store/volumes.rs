@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mica_layer::beneath::{self, NewDir};
 use mica_layer::{CopyOptions, copy_into};
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use rustix::fs::{FlockOperation, Mode, OFlags, open};
 
 use super::{Store, private_directory};
@@ -67,6 +67,13 @@ pub(crate) fn insert(db: &Transaction<'_>, volume: &VolumeMount, created: &str) 
 /// Forgets a volume.
 pub(crate) fn delete(db: &Transaction<'_>, name: &str) -> Result<()> {
     db.execute("DELETE FROM volumes WHERE name = ?1", [name]).map(drop).map_err(Error::database("remove a volume"))
+}
+
+/// True when a volume has a row.
+pub(crate) fn is_known(db: &Connection, name: &str) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM volumes WHERE name = ?1")
+        .and_then(|mut statement| statement.exists([name]))
+        .map_err(Error::database("look up a volume"))
 }
 
 fn is_empty(directory: impl AsFd) -> rustix::io::Result<bool> {

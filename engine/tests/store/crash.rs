@@ -131,3 +131,31 @@ fn privileged_a_lost_directory_is_rebuilt_from_its_blob() {
     let chain = wait(engine.ensure_chain(&found.config.rootfs.diff_ids)).unwrap();
     assert_eq!(crate::ground::read(&wait(engine.view_mount(&chain)).unwrap(), "etc/new").unwrap(), "new");
 }
+
+#[test]
+fn privileged_what_died_before_it_was_linked_is_taken_away_and_a_kept_volume_is_not() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new("overlay");
+    let engine = ground.engine();
+    wait(engine.driver_name()).unwrap();
+    // A process that died while it created the store.
+    let begun = ground.root().join("store.json.0123");
+    fs_err::write(&begun, "{}").unwrap();
+    // `rm` without `--volumes`, killed between its transaction and the directories; and `rm --volumes`, the same.
+    let database = rusqlite::Connection::open(ground.root().join("db/meta.sqlite")).unwrap();
+    let (kept, gone, container) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+    database.execute("INSERT INTO volumes (name, created, record) VALUES (?1, '', '{}')", [&kept]).unwrap();
+    drop(database);
+    for volume in [&kept, &gone] {
+        fs_err::create_dir_all(ground.root().join("volumes").join(volume).join("_data")).unwrap();
+    }
+    let state = ground.root().join("containers").join(&container);
+    fs_err::create_dir(&state).unwrap();
+    fs_err::write(state.join("volumes"), format!("{kept}\n{gone}")).unwrap();
+    wait(engine.prune(PruneRequest::default())).unwrap();
+    assert!(!begun.exists() && !state.exists());
+    assert!(!ground.root().join("volumes").join(gone).exists());
+    assert!(ground.root().join("volumes").join(kept).exists(), "a volume that has a row was removed");
+}
