@@ -27,7 +27,9 @@ pub fn run(_args: &[String]) -> Result<()> {
     output::part("fixtures", fixtures::run)?;
     // Each of these re-executes itself in a mount namespace of its own, so it runs as a command. Cargo starts it: the
     // tests above may have built xtask again, with other features, over the file that runs here.
-    for task in [&["conformance"][..], &["integration", "all"], &["crash", "--points", "200"]] {
+    for task in
+        [&["conformance"][..], &["integration", "all"], &["crash", "--points", "200"], &["enospc", "--points", "200"]]
+    {
         output::part(&task.join(" "), || sh::run(cargo(&["xtask"]).args(task)))?;
     }
     output::line("everything passed");
