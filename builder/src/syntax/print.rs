@@ -27,7 +27,7 @@ pub fn print(file: &Dockerfile) -> String {
 
 /// One instruction, without a newline at its end.
 pub fn print_instruction(instruction: &Instruction, escape: char) -> String {
-    let mut line = Line { text: String::new(), escape };
+    let mut line = Line { text: String::new(), escape, after_flags: false };
     match instruction {
         Instruction::Add(add) => {
             line.word("ADD");
@@ -126,11 +126,17 @@ pub(crate) fn print_mount(mount: &Mount) -> String {
 struct Line {
     text: String,
     escape: char,
+    after_flags: bool,
 }
 
 impl Line {
+    /// The keyword, then arguments. A first argument that looks like a flag is told apart by a lone `--`.
     fn word(&mut self, word: &str) -> &mut Self {
         if !self.text.is_empty() {
+            if !self.after_flags && word.starts_with("--") {
+                self.text.push_str(" --");
+            }
+            self.after_flags = true;
             self.text.push(' ');
         }
         self.text.push_str(word);
@@ -169,12 +175,14 @@ impl Line {
             }
             text.push(c);
         }
-        self.word(&text);
+        self.text.push(' ');
+        self.text.push_str(&text);
     }
 
     fn switch(&mut self, name: &str, on: bool) {
         if on {
-            self.word(&format!("--{name}"));
+            self.text.push_str(" --");
+            self.text.push_str(name);
         }
     }
 
@@ -191,7 +199,6 @@ impl Line {
         let announces = !super::heredoc::announced(&paths.join(" "), self.escape).is_empty();
         let needs_json = paths.iter().any(|path| !is_plain(path))
             || paths[0].starts_with('[')
-            || paths[0].starts_with("--")
             || announces && transfer.heredocs.is_empty()
             || paths.last().is_some_and(|path| path.ends_with(self.escape));
         if needs_json {
@@ -204,7 +211,9 @@ impl Line {
 
     fn heredocs(&mut self, heredocs: &[Heredoc]) {
         for document in heredocs {
-            let _ = write!(self.text, "\n{}{}", document.text, document.name);
+            // Reading takes one carriage return from the end of each line.
+            let text = document.text.replace("\r\n", "\r\r\n");
+            let _ = write!(self.text, "\n{text}{}", document.name);
         }
     }
 }

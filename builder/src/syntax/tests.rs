@@ -47,6 +47,20 @@ fn heredocs_belong_to_their_instruction() {
 }
 
 #[test]
+fn what_looks_like_a_flag_and_is_none_is_printed_behind_two_dashes() {
+    for text in [
+        "FROM a\nRUN -- --x y\n",
+        "FROM a\nRUN --network=none -- --x\n",
+        "FROM a\nCMD -- --x\n",
+        "FROM a\nCOPY -- --x y\n",
+    ] {
+        let file = parse(text).unwrap();
+        let printed = print(&file);
+        assert_eq!(printed, text);
+    }
+}
+
+#[test]
 fn flags_are_typed() {
     let parsed = instructions(
         "FROM --platform=$P a AS B\nCOPY --from=b --chown=1:2 --link --exclude=*.md --exclude=x [\"a b\", \"c\"]\n\
