@@ -1,8 +1,9 @@
 //! Kernel calls that no dependency wraps.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
 
 bitflags::bitflags! {
     /// Attributes of a mount, `MOUNT_ATTR_*`.
@@ -45,6 +46,15 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, set: MountAttr, idmap_userns: Option
         )
     };
     if outcome == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// A mount of a directory that is attached nowhere and private, with these attributes: all a driver of plain directories
+/// needs to mount.
+pub fn clone_mount(dir: BorrowedFd<'_>, set: MountAttr) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(dir, c"", flags)?;
+    mount_setattr(mount.as_fd(), set, None)?;
+    Ok(mount)
 }
 
 fn last_errno() -> Errno {

@@ -28,6 +28,31 @@ fn privileged_the_driver_in_c() {
     must_conform(&library, &scratch);
 }
 
+/// A driver in Rust, in a workspace of its own, from the contract's crate alone.
+#[test]
+fn privileged_the_driver_in_rust() {
+    if let Some(reason) = missing_for(&[]) {
+        return skip(&reason);
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("storage-rust");
+    let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let build = |network: &[&str]| {
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "--locked", "--target-dir"]).arg(&target).args(network);
+        cargo.arg("--manifest-path").arg(home("../examples/storage-rust/Cargo.toml"));
+        cargo
+    };
+    // The packages are among Mica's own, so they are here already; where not, crates.io has them.
+    if !build(&["--offline"]).output().unwrap().status.success() {
+        must(&mut build(&[]));
+    }
+    let scratch = Directory::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    let library = scratch.path().join("libmica_storage_simple.so");
+    fs_err::copy(target.join("debug/libmica_storage_simple.so"), &library).unwrap();
+    only_root_writes(&[scratch.path(), &library]);
+    must_conform(&library, &scratch);
+}
+
 /// Old driver, new engine: the driver and the header of ABI 1.0 as they were, which nobody edits.
 #[test]
 fn privileged_a_driver_of_abi_1_0() {
@@ -65,11 +90,15 @@ fn build(include: &Path, sources: &[PathBuf]) -> (Directory, PathBuf) {
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-fPIC", "-fvisibility=hidden", "-shared"]);
     must(cc.args(["-Wl,-z,defs", "-I"]).arg(include).args(sources).arg("-o").arg(&library));
-    // A run of the suite in another thread may have cleared the umask, and what others may write to is not loaded.
-    for path in [scratch.path(), &library] {
+    only_root_writes(&[scratch.path(), &library]);
+    (scratch, library)
+}
+
+/// A run of the suite in another thread may have cleared the umask, and what others may write to is not loaded.
+fn only_root_writes(paths: &[&Path]) {
+    for path in paths {
         fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
-    (scratch, library)
 }
 
 fn must_conform(library: &Path, scratch: &Directory) {
