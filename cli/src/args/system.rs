@@ -3,12 +3,21 @@
 use clap::Args;
 
 /// Compare the store's records with its disk, and every byte with its digest.
+///
+/// Exits with 0 when nothing is wrong or everything has been repaired (left-overs are not wrong), with 1 when damage is
+/// left, and with 125 when the check itself could not be done.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Compare names only; read no content
+    /// `json`: one document with everything that was found
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub format: Option<String>,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Compare records, names and sizes only: read no content, open no layer
     #[arg(long)]
     pub quick: bool,
-    /// Rebuild what can be rebuilt and remove garbage
+    /// Unpack damaged layers again, write lost blobs again where their layers allow it, and remove garbage
     #[arg(long)]
     pub repair: bool,
 }

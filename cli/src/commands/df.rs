@@ -1,12 +1,10 @@
-//! `system df` and `system check`.
+//! `system df`.
 
-use mica_engine::ops::check::CheckOptions;
 use mica_engine::ops::df::UsageLine;
 use serde_json::Map;
 
-use crate::args::system::{Check, Df};
+use crate::args::system::Df;
 use crate::context::Context;
-use crate::failure::Status;
 use crate::output::listing::{self, Columns, Style};
 use crate::output::{self, human};
 
@@ -44,31 +42,6 @@ pub(super) async fn run(context: &Context, args: &Df) -> anyhow::Result<()> {
         })
         .collect();
     output::raw(listing::render(&COLUMNS, Style { format: args.format.as_deref(), quiet: false }, &rows)?.as_bytes())
-}
-
-/// `system check`: 0 when nothing is wrong, 1 when something is.
-pub(super) async fn check(context: &Context, args: &Check) -> anyhow::Result<()> {
-    let report = context.engine()?.check(CheckOptions { quick: args.quick, repair: args.repair }).await?;
-    for damage in &report.damages {
-        let state = match (damage.repaired, damage.garbage) {
-            (true, true) => "removed",
-            (true, false) => "repaired",
-            (false, true) => "garbage",
-            (false, false) => "damaged",
-        };
-        output::line(format!("{state}: {}", damage.message))?;
-    }
-    output::line(format!(
-        "checked {} blobs, {} layers, {} containers",
-        report.blobs, report.layers, report.containers
-    ))?;
-    if report.is_clean() {
-        return output::line("the store is clean");
-    }
-    if !args.repair {
-        output::warn("hint: `mica system check --repair` mends what can be mended");
-    }
-    Err(Status(1).into())
 }
 
 fn reclaimable(line: &UsageLine) -> String {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod build;
+mod check;
 mod commit;
 mod completion;
 mod cp;
@@ -73,7 +74,7 @@ pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()
             BuilderCommand::Prune(args) => prune::builder(context, args).await,
         },
         Command::System(group) => match &group.command {
-            SystemCommand::Check(args) => df::check(context, args).await,
+            SystemCommand::Check(args) => check::run(context, args).await,
             SystemCommand::Df(args) => df::run(context, args).await,
             SystemCommand::Info(args) => info::run(context, args).await,
             SystemCommand::Prune(args) => prune::system(context, args).await,

@@ -3,6 +3,7 @@
 //! Tests that start containers need root and are named `privileged_*`; without it they say so and pass.
 
 mod build;
+mod checking;
 mod copying;
 mod exec;
 mod images;

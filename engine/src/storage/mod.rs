@@ -3,6 +3,7 @@
 //! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `rw`
 //! (writable trees), `seal` (from a writable tree to a layer), `reclaim` (bytes come back).
 
+mod aside;
 mod backend;
 mod chain;
 pub(crate) mod materialise;

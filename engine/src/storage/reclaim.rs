@@ -135,7 +135,7 @@ impl Engine {
         self.reap_all(driver)
     }
 
-    fn has_row(&self, driver: &str, kind: ObjectKind, name: &str) -> Result<bool> {
+    pub(crate) fn has_row(&self, driver: &str, kind: ObjectKind, name: &str) -> Result<bool> {
         self.store().read(|db| match kind {
             ObjectKind::Layer => Ok(layers::object(db, driver, name)?.is_some()),
             ObjectKind::Rw => {
@@ -178,6 +178,9 @@ impl Engine {
     pub(crate) fn reap_all(&self, driver: &Driver) -> Result<()> {
         // Two would only get in each other's way.
         let _alone = self.store().lock_exclusive(&LockName::Reap(driver.name().to_owned()))?;
+        if self.is_trash_held(driver.name())? {
+            return Ok(());
+        }
         while reap(driver, REAP_STEP)? {}
         Ok(())
     }
@@ -185,8 +188,8 @@ impl Engine {
     /// Empties a driver's trash for about so long, unless somebody does already. Blocks.
     pub(crate) fn reap_for(&self, driver: &Driver, budget: Duration) -> Result<()> {
         match self.store().try_lock(&LockName::Reap(driver.name().to_owned()))? {
-            Some(_alone) => reap(driver, budget).map(drop),
-            None => Ok(()),
+            Some(_alone) if !self.is_trash_held(driver.name())? => reap(driver, budget).map(drop),
+            _ => Ok(()),
         }
     }
 

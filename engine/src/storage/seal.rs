@@ -3,14 +3,14 @@
 use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 
-use mica_layer::{DiffId, Hasher, LayerStats, write_layer};
-use mica_storage_api::{Caps, ObjectKind};
+use mica_layer::{DiffId, Hasher, LayerStats, compare_trees, write_layer};
+use mica_storage_api::{Caps, MountFlags, ObjectKind};
 use mica_storage_loader::Driver;
 
 use super::chain::{Chain, Sealed};
 use super::materialise::Stored;
 use super::plan::{Plan, diff_key};
-use super::rw::changes;
+use super::rw::{Changes, changes, mount};
 use super::stage::remove;
 use crate::ops::load::Silent;
 use crate::store::content::Ingest;
@@ -82,8 +82,27 @@ impl Engine {
         Ok(Sealed { diff_id, size: stats.bytes, chain })
     }
 
+    /// Writes the topmost layer of a chain as an archive again, from what the driver shows of it. Blocks.
+    pub(crate) fn archive_of(
+        &self,
+        driver: &Driver,
+        keys: &[String],
+        below: &[String],
+    ) -> Result<(Ingest, DiffId, u64)> {
+        let view = mount(driver, keys, None, MountFlags::READONLY)?;
+        let below = if below.is_empty() { None } else { Some(mount(driver, below, None, MountFlags::READONLY)?) };
+        let mut list = Vec::new();
+        compare_trees(below.as_ref().map(AsFd::as_fd), view.as_fd(), &mut |change| list.push(change))
+            .map_err(|source| Error::Layer { operation: "compare", layer: keys.concat(), source })?;
+        let archive = self.write_archive(&Changes { list, content: view }, &keys.concat())?;
+        Ok((archive.ingest, archive.diff_id, archive.stats.size))
+    }
+
     fn archive(&self, driver: &Driver, keys: &[String], id: &str) -> Result<Archive> {
-        let changes = changes(driver, keys, id)?;
+        self.write_archive(&changes(driver, keys, id)?, id)
+    }
+
+    fn write_archive(&self, changes: &Changes, id: &str) -> Result<Archive> {
         let mut ingest = self.store().ingest()?;
         let mut hasher = Hasher::new();
         let mut sink = Hashing { hasher: &mut hasher, sink: BufWriter::with_capacity(1 << 18, ingest.file()) };

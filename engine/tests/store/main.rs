@@ -1,6 +1,7 @@
 //! The store on real drivers: archives in and out, snapshots, crashes, many processes, hostile input.
 
 mod builds;
+mod check;
 mod concurrency;
 mod crash;
 mod ground;

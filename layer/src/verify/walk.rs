@@ -13,7 +13,8 @@ use crate::beneath;
 
 /// Completes the differences.
 pub(super) fn walk(model: Model<'_>, reader: Reader) -> BTreeMap<Vec<u8>, String> {
-    let mut walk = Walk { model, reader, links: HashMap::new() };
+    let overlay = is_overlay(model.target.root) && model.target.merged.is_some_and(is_overlay);
+    let mut walk = Walk { model, reader, overlay, links: HashMap::new() };
     let visible = walk.shows_below();
     walk.inherited_root();
     let mut ahead = vec![(Vec::new(), visible)];
@@ -34,6 +35,8 @@ struct Name {
 struct Walk<'a> {
     model: Model<'a>,
     reader: Reader,
+    /// Both trees are overlays over the same directories.
+    overlay: bool,
     /// Names by inode, of files that have several.
     links: HashMap<(u64, u64), Vec<Name>>,
 }
@@ -129,6 +132,7 @@ impl Walk<'_> {
                 None
             }
             None => match below {
+                Some(below) if is_dir && self.is_one_directory(below, name, stat) => None,
                 Some(below) => {
                     if let Some(wrong) = self.reader.pair(below, dir, name, full) {
                         self.wrong(full, wrong);
@@ -143,6 +147,15 @@ impl Walk<'_> {
                 }
             },
         }
+    }
+
+    /// Whether a directory of an overlay is the very one of the overlay below it. A directory is that of the topmost layer
+    /// that has it, so the layer on top has nothing in it.
+    fn is_one_directory(&self, below: &OwnedFd, name: &[u8], stat: &Stat) -> bool {
+        let identity = |s: &Stat| (s.st_ino, s.st_ctime, s.st_ctime_nsec, s.st_mtime, s.st_mtime_nsec, s.st_mode);
+        self.overlay
+            && rustix::fs::statat(below, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|below| identity(&below) == identity(stat))
     }
 
     /// What a container's writable layer has that became a layer, and that its archive leaves out because it changes
@@ -243,6 +256,11 @@ impl Walk<'_> {
 enum Below {
     Shows,
     Hidden,
+}
+
+/// Overlay's number in statfs(2), `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
+fn is_overlay(root: std::os::fd::BorrowedFd<'_>) -> bool {
+    rustix::fs::fstatfs(root).is_ok_and(|found| found.f_type & 0xffff_ffff == 0x794c_7630)
 }
 
 fn open_dir(root: std::os::fd::BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
