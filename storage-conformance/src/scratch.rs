@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory that is removed with all it holds.
 #[derive(Debug)]
@@ -14,8 +15,12 @@ pub struct Directory {
 impl Directory {
     /// Makes one in `parent`.
     pub fn new(parent: &Path) -> io::Result<Self> {
+        /// Tells two of one process apart; the clock tells it from an earlier process with the same id.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let path = parent.join(format!("mica-conformance-{}-{}-{}", std::process::id(), now.tv_sec, now.tv_nsec));
+        let path =
+            parent.join(format!("mica-conformance-{}-{}-{}-{number}", std::process::id(), now.tv_sec, now.tv_nsec));
         fs_err::create_dir(&path)?;
         Ok(Self { path })
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mica_storage_api::{Caps, CheckLevel, ErrorKind, Key, ObjectKind};
 use mica_storage_conformance::scratch::{Directory, missing_for};
@@ -10,6 +11,12 @@ use mica_storage_loader::{OpenArgs, Plugin};
 
 /// Says which library a worker process should use.
 const LIBRARY: &str = "MICA_EXAMPLE_LIBRARY";
+
+/// The suite counts this process's descriptors after each case, and the tests here are threads of one process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 fn worker() {
@@ -23,6 +30,7 @@ fn privileged_the_driver_in_c() {
     if let Some(reason) = missing_for(&["cc"]) {
         return skip(&reason);
     }
+    let _alone = alone();
     let sources = ["plain.c", "tree.c"].map(|file| home("../examples/storage-c").join(file));
     let (scratch, library) = build(&home("../storage-api/include"), &sources);
     must_conform(&library, &scratch);
@@ -34,6 +42,7 @@ fn privileged_the_driver_in_rust() {
     if let Some(reason) = missing_for(&[]) {
         return skip(&reason);
     }
+    let _alone = alone();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("storage-rust");
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let build = |network: &[&str]| {
@@ -59,6 +68,7 @@ fn privileged_a_driver_of_abi_1_0() {
     if let Some(reason) = missing_for(&["cc"]) {
         return skip(&reason);
     }
+    let _alone = alone();
     let sources = ["plain.c", "tree.c"].map(|file| home("tests/v1.0").join(file));
     let (scratch, library) = build(&home("tests/v1.0"), &sources);
     must_conform(&library, &scratch);
@@ -70,6 +80,7 @@ fn privileged_a_driver_of_a_later_minor() {
     if let Some(reason) = missing_for(&["cc"]) {
         return skip(&reason);
     }
+    let _alone = alone();
     let sources = [home("tests/newer.c"), home("tests/v1.0/tree.c")];
     let (scratch, library) = build(&home("tests/v1.0"), &sources);
     let plugin = Plugin::load(&library).unwrap();
@@ -94,7 +105,7 @@ fn build(include: &Path, sources: &[PathBuf]) -> (Directory, PathBuf) {
     (scratch, library)
 }
 
-/// A run of the suite in another thread may have cleared the umask, and what others may write to is not loaded.
+/// An earlier run of the suite may have cleared the umask, and what others may write to is not loaded.
 fn only_root_writes(paths: &[&Path]) {
     for path in paths {
         fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

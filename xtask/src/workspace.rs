@@ -33,7 +33,7 @@ pub fn cargo(args: &[&str]) -> Command {
 /// where the binary looks first, so nothing has to be copied. Returns the path of `mica`.
 pub fn build_release() -> Result<PathBuf> {
     output::part("release build", || {
-        sh::run(&mut cargo(&["build", "--release", "--workspace", "--exclude", "xtask"]))
+        sh::run(&mut cargo(&["build", "--release", "--workspace", "--exclude", "xtask", "--exclude", "mica-fuzz"]))
     })?;
     mica_binary()
 }
