@@ -53,6 +53,8 @@ impl StorageDriver for Overlay {
         }
         let layout = Layout::open(args.root)?;
         let empty = open_empty(args.root)?;
+        // Made here, so that a store that was emptied is like one that was never filled; views make it where it is missing.
+        let _on_a_read_only_disk_it_is_missing = root_dir::open_roots(args.root);
         let found = match options {
             // Whoever skips the probe has seen its answer; what they asked for by name still holds.
             Options { skip_probe: true, interface } => {
