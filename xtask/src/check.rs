@@ -15,7 +15,8 @@ pub fn run(_args: &[String]) -> Result<()> {
     output::part("clippy", || {
         sh::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     })?;
-    output::part("build for tests", || sh::run(&mut cargo(&["build", "--workspace", "--locked"])))?;
+    // All targets, so that features are those of the tests: `cargo build` alone would compile the dependencies twice.
+    output::part("build for tests", || sh::run(&mut cargo(&["build", "--workspace", "--all-targets", "--locked"])))?;
     output::part("unit and command tests", || sh::run(&mut cargo(&["test", "--workspace", "--locked"])))?;
     output::part("docs", || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
