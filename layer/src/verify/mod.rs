@@ -2,8 +2,8 @@
 //!
 //! A layer's archive is the truth about its tree, and it has a digest. So nothing has to be recorded when a layer is
 //! unpacked: the archive is streamed again, every entry is looked up where applying it would have put it, and a walk at
-//! the end finds what no entry explains. The rules are those of [`crate::apply`]: the last of several entries counts,
-//! parents are resolved inside the root, and deletions are in the target's own style.
+//! the end finds what no entry explains. The rules are those of [`crate::apply`](mod@crate::apply): the last of several
+//! entries counts, parents are resolved inside the root, and deletions are in the target's own style.
 //!
 //! Memory grows with the number of entries of the layer, by about 150 bytes each; content is streamed. What the disk
 //! refuses to show is a difference like any other; only what is wrong with the archive is an error.
