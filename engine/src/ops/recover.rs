@@ -16,7 +16,7 @@ use crate::container::{ContainerRecord, ContainerState};
 use crate::runtime::{ExitRecord, RunState};
 use crate::store::container_state::{EXIT, Observed, monitored, observe, read, write};
 use crate::store::containers::{self, Directories, remove_directory};
-use crate::store::volumes;
+use crate::store::{names_in, volumes};
 use crate::{Engine, Kind, Result};
 
 /// How long a killed process may take to go.
@@ -93,7 +93,7 @@ impl Engine {
     /// Removes directories of containers that nobody has a row for and nobody makes just now. Blocks.
     pub(crate) fn sweep_containers(&self) -> Result<u64> {
         let mut swept = 0;
-        for id in names(&self.store().root().join("containers"))? {
+        for id in names_in(&self.store().root().join("containers"))? {
             let Some(_claim) = self.store().try_claim(&id)? else { continue };
             if self.is_known(&id)? {
                 continue;
@@ -112,7 +112,7 @@ impl Engine {
             remove_directory(&directories.state)?;
             swept += 1;
         }
-        for id in names(&self.store().run_root().join("containers"))? {
+        for id in names_in(&self.store().run_root().join("containers"))? {
             let run = self.store().directories(&id).run;
             let Some(_held) = super::run_step::try_hold(&run)? else { continue };
             if !self.is_known(&id)? && !self.store().directories(&id).state.exists() && !monitored(&run)? {
@@ -175,7 +175,7 @@ fn is_zombie(pid: i32) -> bool {
 fn clear_cgroup(id: &str) {
     let top = Path::new("/sys/fs/cgroup");
     let mut hierarchies = vec![top.to_owned()];
-    hierarchies.extend(names(top).unwrap_or_default().iter().map(|name| top.join(name)));
+    hierarchies.extend(names_in(top).unwrap_or_default().iter().map(|name| top.join(name)));
     for hierarchy in hierarchies {
         let group: PathBuf = hierarchy.join("mica").join(id);
         if !group.is_dir() {
@@ -192,18 +192,4 @@ fn clear_cgroup(id: &str) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-}
-
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = match fs_err::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(crate::Error::io("list", directory)(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(crate::Error::io("list", directory))?;
-        found.extend(entry.file_name().into_string());
-    }
-    Ok(found)
 }

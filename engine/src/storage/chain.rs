@@ -77,16 +77,29 @@ impl Engine {
     }
 
     /// Holds the chain's rows on the driver, and with them the row of its topmost layer.
-    pub(crate) fn pin_top(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Chain>> {
-        let chain_id = ChainId::of(stack);
-        let mut chain =
-            Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), locks: Vec::new() };
-        let Some(top) = &chain.chain_id else { return Ok(Some(chain)) };
-        chain.locks.push(self.store().lock_shared(&LockName::Chain(driver.name().to_owned(), top.clone()))?);
+    fn pin_top(&self, driver: &Driver, stack: &[DiffId]) -> Result<Option<Chain>> {
+        let mut chain = self.reserve_chain(driver, stack)?;
         // Looked up after the pin: what is found now stays.
-        let Some(keys) = self.store().read(|db| layers::chain_keys(db, driver.name(), top))? else { return Ok(None) };
+        Ok(self.find_keys(&mut chain)?.then_some(chain))
+    }
+
+    /// Holds the name of a chain, whether or not it has rows yet. Who inserts rows that no image and no container names
+    /// takes this first: once they are visible, a sweep in another process would take them away again. Blocks.
+    pub(crate) fn reserve_chain(&self, driver: &Driver, stack: &[DiffId]) -> Result<Chain> {
+        let chain_id = ChainId::of(stack);
+        let name = chain_id.clone().map(|top| LockName::Chain(driver.name().to_owned(), top));
+        let locks = name.iter().map(|name| self.store().lock_shared(name)).collect::<Result<_>>()?;
+        Ok(Chain { driver: driver.clone(), stack: stack.to_vec(), chain_id, keys: Vec::new(), locks })
+    }
+
+    /// Looks up the keys of a chain that is held; false when the driver does not have it.
+    pub(crate) fn find_keys(&self, chain: &mut Chain) -> Result<bool> {
+        let Some(top) = &chain.chain_id else { return Ok(true) };
+        let Some(keys) = self.store().read(|db| layers::chain_keys(db, chain.driver.name(), top))? else {
+            return Ok(false);
+        };
         chain.keys = keys;
-        Ok(Some(chain))
+        Ok(true)
     }
 
     /// Holds the rows of the layers below the top, where the driver's rows are of whole trees and do not do it.

@@ -3,21 +3,18 @@
 //! A directory or blob without a row is garbage by definition, unless the lock on its name says that somebody is making it. So
 //! nothing here guesses by age.
 
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
 use mica_layer::Digest;
 use mica_storage_api::{Flow, ObjectKind};
 use mica_storage_loader::Driver;
-use rustix::fs::{FlockOperation, flock};
 
 use super::stage::remove;
 use crate::store::images::{self, collect};
 use crate::store::layers;
 use crate::store::locks::LockName;
 use crate::store::sweep::Swept;
-use crate::store::{Flush, boot_id};
+use crate::store::{Flush, boot_id, names_in};
 use crate::{Engine, Error, Result};
 
 /// How long one call of a driver empties its trash.
@@ -58,7 +55,7 @@ impl Engine {
             }
         }
         self.collect_blobs()?;
-        self.collect_ingests()?;
+        self.store().collect_ingests()?;
         self.store().collect_beginnings()?;
         self.store().tidy_locks()
     }
@@ -147,7 +144,7 @@ impl Engine {
 
     fn collect_blobs(&self) -> Result<()> {
         for algorithm in ["sha256", "sha512"] {
-            for name in names(&self.store().root().join("content/blobs").join(algorithm))? {
+            for name in names_in(&self.store().root().join("content/blobs").join(algorithm))? {
                 let Ok(digest) = format!("{algorithm}:{name}").parse::<Digest>() else { continue };
                 if self.store().read(|db| images::has_blob(db, &digest))? {
                     continue;
@@ -156,19 +153,6 @@ impl Engine {
                 if !self.store().read(|db| images::has_blob(db, &digest))? {
                     self.store().remove_blob(&digest)?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Files on their way in that nobody holds open.
-    fn collect_ingests(&self) -> Result<()> {
-        let directory = self.store().root().join("content/ingest");
-        for name in names(&directory)? {
-            let path = directory.join(name);
-            let Ok(file) = fs_err::File::open(&path) else { continue };
-            if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
-                let _ = fs_err::remove_file(&path);
             }
         }
         Ok(())
@@ -195,25 +179,11 @@ impl Engine {
 
     /// Drivers that have a directory in the store.
     pub(crate) fn drivers_on_disk(&self) -> Result<Vec<String>> {
-        names(&self.store().root().join("drivers"))
+        names_in(&self.store().root().join("drivers"))
     }
 }
 
 /// True when something is left.
 fn reap(driver: &Driver, budget: Duration) -> Result<bool> {
     driver.reap(budget).map_err(|source| Error::Storage { operation: "empty the trash", source })
-}
-
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    let entries = match fs_err::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(names),
-        Err(error) => return Err(Error::io("list", directory)(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
 }

@@ -70,10 +70,13 @@ impl Engine {
         }
         held.extend(self.make(driver, &stack, &plan, &Stored, &Silent, &mut rows)?);
         let boot = boot_id()?;
+        // The chain is held before it has rows and before the plan's locks go, so that no sweep comes between; its layers
+        // after, because the plan may hold one of them against everybody, this process too.
+        let mut chain = self.reserve_chain(driver, &stack)?;
         self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &rows, Some(&boot)))?;
-        // The chain is held before the plan's locks go, so that no sweep comes between; its layers after, because the plan
-        // may hold one of them against everybody, this process too.
-        let mut chain = self.pin_top(driver, &stack)?.ok_or_else(|| super::layer_missing(&diff_id))?;
+        if !self.find_keys(&mut chain)? {
+            return Err(super::layer_missing(&diff_id));
+        }
         drop((plan, held));
         self.hold_layers(&mut chain)?;
         if source == Source::Consume {

@@ -9,7 +9,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_layer::{Digest, Hasher};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstat};
+use rustix::io::Errno;
 
 use super::{Store, fresh_id};
 use crate::{Error, Kind, Result};
@@ -95,18 +96,33 @@ impl Store {
 
     /// Begins to take in bytes.
     pub(crate) fn ingest(&self) -> Result<Ingest> {
-        let path = self.root().join("content/ingest").join(fresh_id());
-        let fail = Error::io("create", &path);
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(fail)?;
-        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| Error::io("lock", &path)(errno.into()))?;
-        Ok(Ingest { path, file, placed: false })
+        loop {
+            let path = self.root().join("content/ingest").join(fresh_id());
+            let fail = Error::io("create", &path);
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+            match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+                // A collection that saw the file before it was locked takes it for garbage.
+                Err(Errno::WOULDBLOCK) => continue,
+                locked => locked.map_err(|errno| Error::io("lock", &path)(errno.into()))?,
+            }
+            if fstat(&file).map_err(|errno| Error::io("stat", &path)(errno.into()))?.st_nlink > 0 {
+                return Ok(Ingest { path, file, placed: false });
+            }
+        }
+    }
+
+    /// Takes away files on their way in that nobody holds, and blobs on their way out.
+    pub(crate) fn collect_ingests(&self) -> Result<()> {
+        let directory = self.root().join("content/ingest");
+        for name in super::names_in(&directory)? {
+            let path = directory.join(name);
+            let Ok(file) = fs_err::File::open(&path) else { continue };
+            if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let _ = fs_err::remove_file(&path);
+            }
+        }
+        Ok(())
     }
 
     /// Stores a manifest or config.
@@ -125,5 +141,34 @@ impl Store {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_collection_takes_nothing_that_is_on_its_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let run_root = directory.path().join("run");
+        let store = Store::open(&directory.path().join("root"), &run_root, crate::Durability::None).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::SeqCst) {
+                        store.collect_ingests().unwrap();
+                    }
+                });
+            }
+            let written = (0..2_000_u32).try_for_each(|number| store.write_document(&number.to_ne_bytes()).map(drop));
+            done.store(true, Ordering::SeqCst);
+            written.unwrap();
+        });
+        let last = Digest::sha256_of(&1_999_u32.to_ne_bytes());
+        assert_eq!(store.read_document(&last).unwrap(), 1_999_u32.to_ne_bytes());
     }
 }

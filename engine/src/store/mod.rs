@@ -122,6 +122,20 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create directory", path))
 }
 
+/// What a directory holds; nothing when it is missing.
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs_err::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("list", directory)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(Error::io("list", directory))?.file_name().into_string());
+    }
+    Ok(names)
+}
+
 /// A random name for something transient: 128 bits in hexadecimal.
 pub(crate) fn fresh_id() -> String {
     // fastrand seeds itself from the clock and the thread's id, which two processes can share; the kernel's pool cannot.
@@ -186,10 +200,12 @@ fn tempfile_in(root: &Path) -> Result<(PathBuf, std::fs::File)> {
         .mode(0o600)
         .open(&path)
         .map_err(Error::io("create", &path))?;
-    // Held until it is linked: who sweeps takes only files whose makers are gone.
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|errno| Error::io("lock", &path)(errno.into()))?;
-    Ok((path, file))
+    // Held until it is linked: who sweeps takes only files whose makers are gone. A sweep that saw it before it was locked
+    // takes it too, but who sweeps has a store, and then this one is not needed.
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => Ok((path, file)),
+        Err(errno) => Err(Error::io("lock", &path)(errno.into())),
+    }
 }
 
 impl Store {

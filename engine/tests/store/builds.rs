@@ -65,6 +65,33 @@ impl Builder for TwoStages {
     }
 }
 
+/// Three steps in a row, each a layer of its own, none of them cached.
+#[derive(Debug)]
+struct Steps;
+
+#[async_trait]
+impl Builder for Steps {
+    async fn build(
+        &self,
+        host: &dyn BuildHost,
+        request: BuildRequest,
+        _progress: &dyn BuildProgress,
+    ) -> Result<BuildOutcome> {
+        let base = host.base("base", None, false).await?;
+        let mut config = base.config;
+        for step in 0..3 {
+            let stage = host.begin(&Stack { diff_ids: config.rootfs.diff_ids.clone() }).await?;
+            write(&stage.root()?, "step", &format!("{step} of {:?}", request.tags));
+            config.rootfs.diff_ids = stage.commit().await?.diff_ids;
+        }
+        Ok(BuildOutcome { image: host.publish(&config, &request.tags).await? })
+    }
+
+    fn change(&self, _config: &mut ImageConfig, _instructions: &[String]) -> Result<()> {
+        Ok(())
+    }
+}
+
 struct Unseen;
 
 impl BuildProgress for Unseen {
@@ -128,5 +155,35 @@ fn privileged_a_failed_build_leaves_no_tree_and_no_name() {
         assert!(!names.iter().any(|name| name.contains("/rw/")), "{driver}: {names:?}");
         wait(engine.prune(Default::default())).unwrap();
         assert_eq!(ground.weight(), before, "{driver}");
+    }
+}
+
+#[test]
+fn privileged_a_sweep_takes_nothing_from_a_build_that_runs() {
+    if !is_root() {
+        return;
+    }
+    for driver in DRIVERS {
+        let ground = Ground::new(driver);
+        ground.load(&ground.engine(), &docker_archive(&[sample("base")])).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let engine = ground.engine();
+                    while !done.load(Ordering::SeqCst) {
+                        wait(engine.prune(Default::default())).unwrap();
+                    }
+                });
+            }
+            let engine = open_with(ground.directory.path(), driver, std::sync::Arc::new(Steps));
+            let built = (0..20).try_for_each(|number| {
+                let request = BuildRequest { tags: vec![format!("made:{number}")], ..BuildRequest::default() };
+                wait(engine.build(request, &Unseen)).map(drop)
+            });
+            done.store(true, Ordering::SeqCst);
+            built.unwrap();
+        });
+        assert!(wait(ground.engine().check(Default::default())).unwrap().is_clean(), "{driver}");
     }
 }

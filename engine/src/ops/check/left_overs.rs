@@ -17,7 +17,7 @@ use super::Check;
 use crate::store::container_state::{Observed, monitored, observe};
 use crate::store::images::{self, collect};
 use crate::store::locks::LockName;
-use crate::store::{containers, layers};
+use crate::store::{containers, layers, names_in};
 use crate::{Error, Result};
 
 impl Check<'_> {
@@ -116,7 +116,7 @@ impl Check<'_> {
         let store = self.engine.store();
         let content = store.root().join("content");
         for algorithm in ["sha256", "sha512"] {
-            for name in names(&content.join("blobs").join(algorithm))? {
+            for name in names_in(&content.join("blobs").join(algorithm))? {
                 let Ok(digest) = format!("{algorithm}:{name}").parse::<Digest>() else {
                     self.garbage(format!("`content/blobs/{algorithm}/{}` is no blob", name.escape_debug()));
                     if self.options.repair {
@@ -133,7 +133,7 @@ impl Check<'_> {
                 }
             }
         }
-        for name in names(&content.join("ingest"))? {
+        for name in names_in(&content.join("ingest"))? {
             let Ok(file) = fs_err::File::open(content.join("ingest").join(&name)) else { continue };
             if flock(file.as_fd(), FlockOperation::NonBlockingLockShared).is_ok() {
                 self.garbage(format!("`content/ingest/{name}` was left by a command that died"));
@@ -147,7 +147,7 @@ impl Check<'_> {
         let known = || -> Result<BTreeSet<String>> {
             Ok(store.read(|db| collect(db, "SELECT id FROM containers", [], |row| row.get(0)))?.into_iter().collect())
         };
-        for id in names(&store.root().join("containers"))? {
+        for id in names_in(&store.root().join("containers"))? {
             if known()?.contains(&id) {
                 continue;
             }
@@ -156,7 +156,7 @@ impl Check<'_> {
                 self.garbage(format!("directory of container `{id}` belongs to no container"));
             }
         }
-        for id in names(&store.run_root().join("containers"))? {
+        for id in names_in(&store.run_root().join("containers"))? {
             let directories = store.directories(&id);
             let alone = !known()?.contains(&id) && !directories.state.exists();
             if alone && !monitored(&directories.run)? && crate::ops::run_step::try_hold(&directories.run)?.is_some() {
@@ -170,7 +170,7 @@ impl Check<'_> {
                 self.damage(format!("volume `{name}` has lost its directory"), Vec::new());
             }
         }
-        for name in names(&store.root().join("volumes"))?.into_iter().filter(|name| !volumes.contains(name)) {
+        for name in names_in(&store.root().join("volumes"))?.into_iter().filter(|name| !volumes.contains(name)) {
             // Never taken away without being asked: it may hold what a person wrote.
             self.report.notes.push(format!("volume directory `{name}` has no row; a container may be on its way"));
         }
@@ -203,7 +203,7 @@ impl Check<'_> {
         }
         let directory = self.engine.store().root().join("locks");
         let me = std::process::id();
-        for name in names(&directory)? {
+        for name in names_in(&directory)? {
             let Ok(found) = fs_err::metadata(directory.join(&name)) else { continue };
             let owners: Vec<u32> =
                 owners.get(&found.ino()).into_iter().flatten().copied().filter(|pid| *pid != me).collect();
@@ -214,17 +214,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = match fs_err::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("list", directory)(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry.map_err(Error::io("list", directory))?.file_name().into_string());
-    }
-    Ok(names)
 }
