@@ -100,6 +100,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// The same store's place elsewhere.
+    pub fn moved_to(&self, directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), ..self.clone() }
+    }
+
     /// `--root`.
     pub fn root(&self) -> PathBuf {
         self.directory.join("root")

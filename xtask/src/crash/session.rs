@@ -37,6 +37,26 @@ pub struct Tally {
     pub faults: usize,
 }
 
+impl Tally {
+    /// Counts and prints a failure.
+    pub fn count(&mut self, what: &str, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        match () {
+            () if text.contains("LOSS") => self.losses += 1,
+            () if text.contains("LEAK") => self.leaks += 1,
+            () => self.faults += 1,
+        }
+        output::line(format!("{what}\n  {text}"));
+    }
+
+    /// An error unless everything was right.
+    pub fn verdict(&self) -> Result<()> {
+        output::line(self);
+        ensure!(self.checked == self.points, "{} of {} points failed", self.points - self.checked, self.points);
+        Ok(())
+    }
+}
+
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { points, checked, losses, leaks, faults } = self;
@@ -89,6 +109,26 @@ impl Session {
     /// The directory in which the calls of the undisturbed runs took place.
     pub fn reference_root(&self) -> PathBuf {
         self.ground.site("reference").root()
+    }
+
+    /// The prepared store.
+    pub fn template(&self) -> &Site {
+        &self.template
+    }
+
+    /// The harness's files.
+    pub fn files(&self) -> &std::path::Path {
+        &self.files
+    }
+
+    /// A place in memory for more files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.ground.path(name)
+    }
+
+    /// What is known of a case.
+    pub fn known(&self, case: &Case) -> Result<&Known> {
+        self.known.get(case.name).map(|(known, _)| known).context("the case was not learnt")
     }
 
     fn site(&self, case: &Case, name: &str) -> Result<Site> {
@@ -151,14 +191,8 @@ impl Session {
     }
 
     fn report(&self, point: &Point, name: &str, error: &anyhow::Error, tally: &mut Tally) {
-        let text = format!("{error:#}");
-        match () {
-            () if text.contains("LOSS") => tally.losses += 1,
-            () if text.contains("LEAK") => tally.leaks += 1,
-            () => tally.faults += 1,
-        }
         let call = self.calls(point.case).get(point.call).map_or_else(String::new, ToString::to_string);
-        output::line(format!("FAILED {point} at {call}\n  {text}\n  again: {} --at {point}", self.task));
+        tally.count(&format!("FAILED {point} at {call}\n  again: {} --at {point}", self.task), error);
         // The next point takes the place; a container that still runs would stay there.
         let _ = verdict::removed(&self.ground.site(name));
         let _ = self.ground.site(name).discard();

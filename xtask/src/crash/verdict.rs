@@ -72,6 +72,26 @@ pub fn check(case: &Case, site: &Site, files: &Path, known: &Known) -> Result<()
     clean(site, &made, &known.empty)
 }
 
+/// The same for a store that has been pruned since, which may have taken containers and cached steps away.
+pub fn check_after_prune(case: &Case, site: &Site, files: &Path, known: &Known) -> Result<()> {
+    let made = containers_on_disk(site);
+    let seen = State::of(site).context("the store does not answer")?;
+    let lost: Vec<&String> = known
+        .after
+        .images
+        .keys()
+        .filter(|name| known.before.images.contains_key(*name) && !seen.images.contains_key(*name))
+        .collect();
+    ensure!(lost.is_empty(), "LOSS: images {lost:?} are gone");
+    sound(site)?;
+    acknowledged(site, &seen, known)?;
+    if ["load", "import", "build", "tag", "create", "run", "run-rm"].contains(&case.name) {
+        again(case, site, files, known)?;
+    }
+    sound(site)?;
+    clean(site, &made, &known.empty)
+}
+
 /// The command took effect wholly or not at all.
 fn effect(case: &Case, seen: &State, known: &Known) -> Result<()> {
     let (before, after) = (&known.before, &known.after);
