@@ -53,6 +53,11 @@ impl Engine {
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned> {
         filter::known(&request.filters, &["label", "until"])?;
         let mut pruned = Pruned::default();
+        self.blocking(|engine| {
+            engine.store().make_room();
+            Ok(())
+        })
+        .await?;
         if request.containers {
             self.prune_containers(&request, &mut pruned).await?;
         }

@@ -55,6 +55,7 @@ impl Engine {
         } else {
             Vec::new()
         };
+        self.store().make_room();
         // A row that comes back after a power cut, of a container that was to go anyway, is cleared by whoever sees it.
         let flush = if record.spec.auto_remove { Flush::Later } else { Flush::Now };
         let known = self.store().write(flush, |db| {

@@ -37,6 +37,7 @@ impl Engine {
         let containers = self.ps(PsRequest { all: true, ..PsRequest::default() }).await?;
         let name = name.to_owned();
         self.blocking(move |engine| {
+            engine.store().make_room();
             let verdict = engine.store().write(Flush::Now, |db| {
                 let resolved = images::resolve(db, &name)?;
                 let names = images::tags_of(db, &resolved.id)?;

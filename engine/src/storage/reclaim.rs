@@ -23,7 +23,22 @@ const REAP_STEP: Duration = Duration::from_millis(200);
 impl Engine {
     /// Takes away what nobody needs, rows first, and gives its bytes back before it returns. Blocks.
     pub(crate) fn reclaim(&self) -> Result<Swept> {
-        let swept = self.store().sweep()?;
+        self.store().make_room();
+        let mut all = Swept::default();
+        loop {
+            let swept = self.store().sweep()?;
+            self.remove_swept(&swept)?;
+            let more = swept.partial && !swept.is_empty();
+            all.absorb(swept);
+            if !more {
+                break;
+            }
+        }
+        self.store().compact()?;
+        Ok(all)
+    }
+
+    fn remove_swept(&self, swept: &Swept) -> Result<()> {
         for (driver, key, _) in &swept.objects {
             // What cannot be removed now has no row any more, so the next collection takes it.
             if let Err(error) = self.driver(driver).and_then(|driver| remove(&driver, ObjectKind::Layer, key)) {
@@ -41,8 +56,7 @@ impl Engine {
                 Err(error) => tracing::warn!(driver, %error, "cannot empty the driver's trash"),
             }
         }
-        self.store().compact()?;
-        Ok(swept)
+        Ok(())
     }
 
     /// Takes away what has no row: what commands left that died. Blocks.
@@ -68,12 +82,18 @@ impl Engine {
         if current() {
             return Ok(());
         }
+        // Nothing can be mended on a disk that cannot be written, and readers verify what they read.
+        if self.store().is_read_only() {
+            return Ok(());
+        }
+        self.store().make_room();
         let _alone = self.store().lock_exclusive(&LockName::Recovery)?;
         if current() {
             return Ok(());
         }
         self.store().write(Flush::Now, |db| layers::forget_unflushed(db, &boot))?;
         self.collect_garbage()?;
+        self.store().keep_room();
         fs_err::write(&mark, &boot).map_err(Error::io("write", &mark))
     }
 

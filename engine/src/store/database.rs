@@ -37,7 +37,8 @@ pub enum Flush {
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Mutex<Connection>,
-    writer_lock: std::fs::File,
+    /// `None` on a read-only file system.
+    writer_lock: Option<std::fs::File>,
     durability: Durability,
 }
 
@@ -46,14 +47,18 @@ impl Database {
     pub(crate) fn open(directory: &Path, durability: Durability) -> Result<Database> {
         let fail = Error::database("open the database");
         let lock_path = directory.join("writer.lock");
-        let writer_lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(Error::io("open", lock_path))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer_lock =
+            std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let writer_lock = match writer_lock {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => None,
+            Err(error) => return Err(Error::io("open", lock_path)(error)),
+        };
+        let access = match writer_lock {
+            Some(_) => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            None => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(directory.join("meta.sqlite"), flags)
             .and_then(|connection| tune(&connection).map(|()| connection))
             .map_err(fail)?;
@@ -102,10 +107,18 @@ impl Database {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True when the store lies on a file system that cannot be written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.writer_lock.is_none()
+    }
+
     fn queue(&self) -> Result<Queue<'_>> {
+        let Some(writer_lock) = &self.writer_lock else {
+            return Err(Error::io("write to", "db/meta.sqlite")(rustix::io::Errno::ROFS.into()));
+        };
         loop {
-            match flock(&self.writer_lock, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Queue(&self.writer_lock)),
+            match flock(writer_lock, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Queue(writer_lock)),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(Error::io("lock", "db/writer.lock")(errno.into())),
             }

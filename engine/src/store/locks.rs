@@ -62,14 +62,16 @@ impl LockName {
 pub(crate) struct Lock {
     path: PathBuf,
     tidy: bool,
-    file: OwnedFd,
+    // `None` on a read-only file system, where nobody removes anything.
+    file: Option<OwnedFd>,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // The last one out takes the name away. Nobody else can hold the lock then, and whoever waits for it sees that the
         // file has lost its name.
-        if self.tidy && flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let Some(file) = self.file.as_ref().filter(|_| self.tidy) else { return };
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = unlink(&self.path);
         }
     }
@@ -115,7 +117,13 @@ impl Store {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
             let fail = |errno: Errno| Error::io("lock", &path)(errno.into());
-            let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+            let file = match open(&path, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => file,
+                Err(Errno::ROFS) if operation == FlockOperation::LockShared => {
+                    return Ok(Some(Lock { path, tidy: false, file: None }));
+                }
+                Err(errno) => return Err(fail(errno)),
+            };
             match flock(&file, operation) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) if operation == FlockOperation::NonBlockingLockExclusive => return Ok(None),
@@ -125,7 +133,7 @@ impl Store {
             if fstat(&file).map_err(fail)?.st_nlink > 0 {
                 // Every start of a container takes its chain's lock, so that file stays until the chain goes.
                 let tidy = operation != FlockOperation::LockShared || !matches!(name, LockName::Chain(..));
-                return Ok(Some(Lock { path, tidy, file }));
+                return Ok(Some(Lock { path, tidy, file: Some(file) }));
             }
         }
     }

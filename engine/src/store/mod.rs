@@ -23,6 +23,7 @@ pub mod images;
 pub(crate) mod layers;
 pub(crate) mod locks;
 pub(crate) mod names;
+mod reserve;
 mod schema;
 pub(crate) mod sweep;
 pub(crate) mod volumes;
@@ -110,7 +111,14 @@ impl Store {
 
     /// Gives the database's free pages and its log back to the file system.
     pub(crate) fn compact(&self) -> Result<()> {
-        self.database.compact()
+        self.database.compact()?;
+        self.keep_room();
+        Ok(())
+    }
+
+    /// True when the store lies on a file system that cannot be written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.database.is_read_only()
     }
 }
 

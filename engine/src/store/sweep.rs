@@ -4,7 +4,7 @@
 //! somebody else holds locked is left for the next sweep. The locks are taken before the transaction, which looks again, and
 //! kept until the bytes are gone: whoever waits for one of them finds neither row nor bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_layer::{ChainId, DiffId, Digest};
 use rusqlite::{Connection, Transaction, params};
@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::images::{collect, parsed};
 use super::locks::{Lock, LockName};
 use super::{Flush, Store};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// What lost its row, with the locks that keep its name from being used again before its bytes are gone.
 #[derive(Debug, Default)]
@@ -25,10 +25,25 @@ pub(crate) struct Swept {
     pub(crate) blobs: Vec<(Digest, u64)>,
     /// Keys of cached build steps.
     pub(crate) steps: Vec<String>,
+    /// True when the disk had no room for all the locks: sweeping again, once the bytes are gone, finds more.
+    pub(crate) partial: bool,
     _locks: Vec<Lock>,
 }
 
 impl Swept {
+    /// Takes over what a later sweep took; its locks are let go.
+    pub(crate) fn absorb(&mut self, later: Swept) {
+        self.chains.extend(later.chains);
+        self.objects.extend(later.objects);
+        self.blobs.extend(later.blobs);
+        self.steps.extend(later.steps);
+    }
+
+    /// True when nothing was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.objects.is_empty() && self.blobs.is_empty()
+    }
+
     /// Bytes that come back.
     pub(crate) fn bytes(&self) -> u64 {
         self.objects.iter().map(|(_, _, bytes)| bytes).sum::<u64>()
@@ -65,12 +80,21 @@ impl Store {
     pub(crate) fn sweep(&self) -> Result<Swept> {
         let candidates = self.read(find)?;
         let mut held: BTreeMap<LockName, Lock> = BTreeMap::new();
+        let mut partial = false;
         for name in candidates.names() {
-            if let Some(lock) = self.try_lock(&name)? {
-                held.insert(name, lock);
+            match self.try_lock(&name) {
+                Ok(Some(lock)) => drop(held.insert(name, lock)),
+                Ok(None) => {}
+                // A full disk must not keep anybody from making room on it.
+                Err(error) if error.kind() == Kind::NoSpace && !held.is_empty() => {
+                    partial = true;
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         let mut swept = self.write(Flush::Now, |db| take(db, &candidates, &|name| held.contains_key(name)))?;
+        swept.partial = partial;
         swept._locks = held.into_values().collect();
         Ok(swept)
     }
@@ -81,6 +105,8 @@ impl Store {
 struct Candidates {
     /// Tops before what lies below them.
     chains: Vec<(String, ChainId)>,
+    /// What goes with each of those chains, so that locks for a few of them are of use.
+    units: Vec<[LockName; 3]>,
     objects: Vec<(String, String)>,
     layers: Vec<DiffId>,
     blobs: Vec<Digest>,
@@ -88,11 +114,13 @@ struct Candidates {
 
 impl Candidates {
     fn names(&self) -> Vec<LockName> {
-        let chains = self.chains.iter().map(|(driver, chain_id)| LockName::Chain(driver.clone(), chain_id.clone()));
         let objects = self.objects.iter().map(|(driver, key)| LockName::Object(driver.clone(), key.clone()));
         let layers = self.layers.iter().cloned().map(LockName::Layer);
         let blobs = self.blobs.iter().cloned().map(LockName::Document);
-        layers.chain(objects).chain(chains).chain(blobs).collect()
+        let mut seen = BTreeSet::new();
+        let units = self.units.iter().flatten().cloned();
+        // A process that finds a lock taken takes it for somebody else's, even when it is its own.
+        units.chain(layers).chain(objects).chain(blobs).filter(|name| seen.insert(name.clone())).collect()
     }
 }
 
@@ -121,6 +149,7 @@ fn find(db: &Connection) -> Result<Candidates> {
         layers: collect(db, &format!("SELECT diff_id FROM layers WHERE {UNNEEDED_LAYER}"), [], |row| parsed(row, 0))?,
         blobs: collect(db, &format!("SELECT digest FROM blobs WHERE {UNNEEDED_BLOB}"), [], |row| parsed(row, 0))?,
         chains: Vec::new(),
+        units: Vec::new(),
     };
     // What goes with those chains is looked at again in the transaction; here it only has to be locked.
     for (driver, _, _, key, diff_id) in &chains {
@@ -136,7 +165,14 @@ fn find(db: &Connection) -> Result<Candidates> {
         if leaves.is_empty() {
             break;
         }
-        candidates.chains.extend(leaves.into_iter().map(|(driver, chain_id, ..)| (driver, chain_id)));
+        for (driver, chain_id, _, key, diff_id) in leaves {
+            candidates.units.push([
+                LockName::Layer(diff_id),
+                LockName::Object(driver.clone(), key),
+                LockName::Chain(driver.clone(), chain_id.clone()),
+            ]);
+            candidates.chains.push((driver, chain_id));
+        }
         chains = inner;
     }
     Ok(candidates)
