@@ -144,6 +144,12 @@ impl Error {
         }
     }
 
+    /// True for a commit that failed: its last frame may be in the log although it could not be flushed, and then the next
+    /// process that reads the log from its beginning finds the transaction whole.
+    pub(crate) fn leaves_commit_open(&self) -> bool {
+        matches!(self, Self::Database { operation: "commit", .. })
+    }
+
     /// The remedy, where one is known.
     pub fn hint(&self) -> Option<&str> {
         match self {

@@ -110,7 +110,10 @@ impl Engine {
         };
         let made = self.fill(&record, &chain, purpose).and_then(|()| self.record(&mut record));
         if let Err(error) = made {
-            self.discard(&record);
+            // A commit that failed may have reached the log, and whoever reads that next finds the row: recovery decides.
+            if !error.leaves_commit_open() {
+                self.discard(&record);
+            }
             return Err(error);
         }
         Ok(Fresh { record, chain, claim, warnings })
