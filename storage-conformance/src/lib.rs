@@ -19,7 +19,9 @@
 mod cases;
 mod ground;
 pub mod harness;
+mod ids;
 mod leaks;
+mod model;
 mod report;
 mod sample;
 pub mod scratch;

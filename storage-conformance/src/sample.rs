@@ -55,6 +55,7 @@ pub(crate) fn special(to: Writer<'_>) -> Outcome {
     to.dir("special/setgid")?;
     to.mode("special/setgid", 0o2775)?;
     to.node("special/fifo", FileType::Fifo, (0, 0))?;
+    to.node("special/socket", FileType::Socket, (0, 0))?;
     to.node("special/null", FileType::CharacterDevice, (1, 3))?;
     to.node("special/block", FileType::BlockDevice, (7, 200))?;
     to.file("special/one", "linked")?;

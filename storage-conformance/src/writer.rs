@@ -11,6 +11,7 @@ use rustix::fs::{
 use rustix::fs::{Gid, Uid};
 use rustix::io::pwrite;
 
+use crate::ids;
 use crate::verdict::{Context, Outcome, ensure};
 
 /// A directory to write below.
@@ -59,7 +60,10 @@ impl Writer<'_> {
             .doing(|| format!("link `{path}` to `{existing}`"))
     }
 
+    /// A special file; instead of a device a pipe where this process may not make one.
     pub(crate) fn node(&self, path: &str, kind: FileType, device: (u32, u32)) -> Outcome {
+        let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+        let kind = if is_device && !ids::initial_namespace() { FileType::Fifo } else { kind };
         let device = makedev(device.0, device.1);
         mknodat(self.root, path, kind, Mode::from_raw_mode(0o644), device).doing(|| format!("make the node `{path}`"))
     }
@@ -68,9 +72,10 @@ impl Writer<'_> {
         chmodat(self.root, path, Mode::from_raw_mode(mode), AtFlags::empty()).doing(|| format!("chmod `{path}`"))
     }
 
+    /// Gives it to these ids, or to root where this user namespace does not have them.
     pub(crate) fn owner(&self, path: &str, uid: u32, gid: u32) -> Outcome {
-        chownat(self.root, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
-            .doing(|| format!("chown `{path}`"))
+        let (uid, gid) = (Uid::from_raw(ids::uid(uid)), Gid::from_raw(ids::gid(gid)));
+        chownat(self.root, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("chown `{path}`"))
     }
 
     pub(crate) fn mtime(&self, path: &str, seconds: i64, nanoseconds: i64) -> Outcome {
@@ -84,6 +89,10 @@ impl Writer<'_> {
     pub(crate) fn xattr(&self, path: &str, name: &str, value: &[u8]) -> Outcome {
         let file = self.open(path, OFlags::RDONLY)?;
         fsetxattr(&file, name, value, XattrFlags::empty()).doing(|| format!("set `{name}` of `{path}`"))
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> rustix::io::Result<()> {
+        rustix::fs::renameat(self.root, from, self.root, to)
     }
 
     pub(crate) fn remove(&self, path: &str) -> Outcome {
@@ -102,6 +111,12 @@ impl Writer<'_> {
     /// The bytes of a file.
     pub(crate) fn read(&self, path: &str) -> Outcome<Vec<u8>> {
         crate::tree::read_all(self.root, OsStr::from_bytes(path.as_bytes()))
+    }
+
+    /// Whether a directory is there.
+    pub(crate) fn is_dir(&self, path: &str) -> bool {
+        rustix::fs::statat(self.root, path, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// Whether anything is there.

@@ -1,10 +1,15 @@
 //! Every case with its name and what it demands, in the order of the report. A file here is one subject of the contract.
 
 mod chains;
+mod changes;
 mod containers;
+mod entries;
+mod hiding;
+mod links;
 mod races;
 mod removal;
 mod stages;
+mod states;
 
 use crate::ground::Ground;
 use crate::verdict::Outcome;
@@ -23,7 +28,19 @@ pub(crate) struct Case {
 
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [stages::CASES, removal::STAGE_CASES, races::CASES, chains::CASES, containers::CASES, removal::CASES]
-        .into_iter()
-        .flatten()
+    [
+        stages::CASES,
+        removal::STAGE_CASES,
+        races::CASES,
+        chains::CASES,
+        hiding::CASES,
+        entries::CASES,
+        links::CASES,
+        containers::CASES,
+        changes::CASES,
+        removal::CASES,
+        states::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -4,6 +4,7 @@ use mica_storage_api::{Caps, ErrorKind, ObjectKind, StageArgs, StageKind, Whiteo
 
 use crate::cases::Case;
 use crate::ground::{Ground, filling, key, must_refuse};
+use crate::ids;
 use crate::sample;
 use crate::tree::Tree;
 use crate::verdict::{Context, Outcome, Stop, ensure};
@@ -133,7 +134,8 @@ fn layer_round_trip(ground: &Ground<'_>) -> Outcome {
 
 fn root_attributes(ground: &Ground<'_>) -> Outcome {
     let mut args = StageArgs::new(StageKind::Layer, key("s1")?, &[]);
-    (args.root_mode, args.root_uid, args.root_gid) = (0o751, 11, 12);
+    let owner = (ids::uid(11), ids::gid(12));
+    (args.root_mode, args.root_uid, args.root_gid) = (0o751, owner.0, owner.1);
     let stage = ground.driver.stage_begin(&args).doing(|| "call the driver".to_owned())?;
     stage.commit(key("base")?).doing(|| "call the driver".to_owned())?;
     // A chain whose upper layers say nothing about the root keeps what the layer below says.
@@ -151,7 +153,7 @@ fn root_attributes(ground: &Ground<'_>) -> Outcome {
             "the root of {what} has mode {:o} and should have 751",
             root.mode & 0o7777
         );
-        ensure!(root.owner == (11, 12), "the root of {what} belongs to {:?} and should to (11, 12)", root.owner);
+        ensure!(root.owner == owner, "the root of {what} belongs to {:?} and should to {owner:?}", root.owner);
     }
     Ok(())
 }
