@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{Mode, OFlags, RawDir, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::args::{CheckLevel, Flow, Left, ObjectKind};
@@ -33,13 +33,7 @@ pub struct Layout {
 impl Layout {
     /// Opens the directories, making those that are missing.
     pub fn open(root: BorrowedFd<'_>) -> Result<Self> {
-        let dir = |name: &'static str| {
-            match rustix::fs::mkdirat(root, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(Error::os(errno, format_args!("make `{name}` in the driver root"))),
-            }
-            open_dir(root, name).during(|| format!("open `{name}` in the driver root"))
-        };
+        let dir = |name: &'static str| ensure_dir(root, name);
         Ok(Self { layers: dir("layers")?, rw: dir("rw")?, stage: dir("stage")?, trash: dir("trash")? })
     }
 
@@ -167,6 +161,15 @@ pub fn open_dir(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedF
     )
 }
 
+/// Opens one of the fixed directories of a driver root, making it when it is missing.
+pub fn ensure_dir(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(root, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::os(errno, format_args!("make `{name}` in the driver root"))),
+    }
+    open_dir(root, name).during(|| format!("open `{name}` in the driver root"))
+}
+
 /// Opens the directory `empty` of a driver root, making it when it is missing: the tree of a view of no layers.
 pub fn open_empty(root: BorrowedFd<'_>) -> Result<OwnedFd> {
     // It is shown as a root directory, so it has the mode of one.
@@ -217,6 +220,25 @@ pub fn dress_root(dir: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<
     rustix::fs::fchmod(dir, Mode::from_bits_truncate(mode & 0o7777)).during(|| "set the mode of a root directory")
 }
 
+/// What says that nobody has said anything about a root: no archive holds it by accident, and every file system can.
+const SILENT: (i64, i64) = (0, 1);
+
+/// Marks the root of a layer that is about to be unpacked without its parents. A layer's archive need not have an entry for
+/// its root, and whoever unpacks leaves the time of a directory alone that the archive does not mention. As long as the mark
+/// is there, chains show the root of the layer below.
+pub fn be_silent(dir: BorrowedFd<'_>) -> Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: SILENT.0, tv_nsec: SILENT.1 as _ },
+    };
+    rustix::fs::futimens(dir, &times).during(|| "set the time of a fresh root directory")
+}
+
+/// Whether a root bears the mark of [`be_silent`].
+pub fn is_silent(root: &Stat) -> bool {
+    (root.st_mtime, root.st_mtime_nsec as i64) == SILENT
+}
+
 fn show(kind: ObjectKind, id: Key<'_>) -> String {
     let place = match kind {
         ObjectKind::Layer => "layers",
@@ -227,7 +249,7 @@ fn show(kind: ObjectKind, id: Key<'_>) -> String {
 }
 
 /// A name nobody else uses: process, count, and a clock for the case that a process id came round again.
-fn unique(id: Key<'_>) -> String {
+pub fn unique(id: Key<'_>) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

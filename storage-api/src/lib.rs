@@ -7,7 +7,7 @@
 //! contract for other languages.
 //!
 //! Reading order: [`driver`] (the verbs), [`args`] and [`caps`] (the values), [`error`], [`host`] (what the engine offers
-//! back), [`layout`] and [`tree`] (directory work most drivers share), [`sys`] (kernel calls without a safe wrapper
+//! back), [`layout`], [`tree`] and [`copy`] (directory work most drivers share), [`sys`] (kernel calls without a safe wrapper
 //! elsewhere), [`abi`] (the C side).
 //!
 //! Deliberately absent: async, logging frameworks, tar, images, the names users see, the environment.
@@ -15,6 +15,7 @@
 pub mod abi;
 pub mod args;
 pub mod caps;
+pub mod copy;
 pub mod driver;
 pub mod error;
 pub mod host;

@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::args::Usage;
@@ -50,6 +50,29 @@ pub fn open(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> 
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// Opens the directory at `path` below `root`, of components joined by single slashes; empty for the root itself. No
+/// component may be a symbolic link, and the path may be longer than the kernel takes at once.
+pub fn open_path(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    /// PATH_MAX counts the terminating NUL.
+    const MOST: usize = 4095;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut dir = None;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let part = if rest.len() <= MOST {
+            std::mem::take(&mut rest)
+        } else {
+            let cut = rest[..=MOST].iter().rposition(|&byte| byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+            let part = &rest[..cut];
+            rest = &rest[cut + 1..];
+            part
+        };
+        let from = dir.as_ref().map_or(root, OwnedFd::as_fd);
+        dir = Some(rustix::fs::openat2(from, part, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?);
+    }
+    dir.map_or_else(|| open(root, c"."), Ok)
 }
 
 /// Removes a file or a whole tree. Looks at the deadline only after it has removed something, so every call makes progress.
@@ -237,7 +260,7 @@ mod tests {
     use super::*;
     use rustix::fs::CWD;
 
-    fn open_path(path: &std::path::Path) -> OwnedFd {
+    fn at(path: &std::path::Path) -> OwnedFd {
         rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
     }
 
@@ -254,11 +277,15 @@ mod tests {
     #[test]
     fn deep_trees_are_measured_and_removed() {
         let root = tempfile::tempdir().unwrap();
-        let top = open_path(root.path());
+        let top = at(root.path());
         rustix::fs::mkdirat(&top, "t", Mode::RWXU).unwrap();
         let tree = open(top.as_fd(), c"t").unwrap();
         dig(&tree, 1500);
         assert_eq!(usage(tree.as_fd()).unwrap().inodes, 1 + 2 * 1500);
+        let path = vec![&b"deeper"[..]; 1500].join(&b'/');
+        assert!(names(open_path(tree.as_fd(), &path).unwrap().as_fd()).unwrap().is_empty());
+        assert_eq!(names(open_path(tree.as_fd(), &path[..path.len() - 7]).unwrap().as_fd()).unwrap().len(), 2);
+        assert_eq!(open_path(tree.as_fd(), b"deeper/link/..").unwrap_err(), Errno::LOOP);
         assert_eq!(remove(top.as_fd(), c"t", None).unwrap(), Deleted::Wholly);
         assert!(!root.path().join("t").exists());
         assert_eq!(remove(top.as_fd(), c"t", None).unwrap(), Deleted::Wholly);
@@ -267,7 +294,7 @@ mod tests {
     #[test]
     fn removal_does_not_follow_links() {
         let root = tempfile::tempdir().unwrap();
-        let top = open_path(root.path());
+        let top = at(root.path());
         fs_err::create_dir_all(root.path().join("keep/sub")).unwrap();
         fs_err::create_dir(root.path().join("t")).unwrap();
         fs_err::os::unix::fs::symlink("../keep", root.path().join("t/link")).unwrap();
@@ -278,7 +305,7 @@ mod tests {
     #[test]
     fn a_passed_deadline_removes_a_little_each_time() {
         let root = tempfile::tempdir().unwrap();
-        let top = open_path(root.path());
+        let top = at(root.path());
         fs_err::create_dir_all(root.path().join("t/a/b")).unwrap();
         for name in ["t/1", "t/2", "t/a/3", "t/a/b/4"] {
             fs_err::write(root.path().join(name), "x").unwrap();
@@ -296,7 +323,7 @@ mod tests {
     fn several_may_remove_one_tree() {
         for _ in 0..20 {
             let root = tempfile::tempdir().unwrap();
-            let top = open_path(root.path());
+            let top = at(root.path());
             for branch in 0..6 {
                 let deep = root.path().join(format!("t/{branch}/{}", "d/".repeat(HELD + 10)));
                 fs_err::create_dir_all(&deep).unwrap();
@@ -315,9 +342,9 @@ mod tests {
     fn usage_counts_a_linked_file_once() {
         let root = tempfile::tempdir().unwrap();
         fs_err::write(root.path().join("a"), vec![1; 100_000]).unwrap();
-        let one = usage(open_path(root.path()).as_fd()).unwrap();
+        let one = usage(at(root.path()).as_fd()).unwrap();
         fs_err::hard_link(root.path().join("a"), root.path().join("b")).unwrap();
-        let two = usage(open_path(root.path()).as_fd()).unwrap();
+        let two = usage(at(root.path()).as_fd()).unwrap();
         assert_eq!(one, two);
         assert_eq!(one.inodes, 2);
         assert!(one.bytes >= 100_000, "{one:?}");

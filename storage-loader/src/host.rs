@@ -165,7 +165,7 @@ unsafe extern "C" fn copy_tree(
         // SAFETY: rule (e) of the header: open for the call.
         let (from, to) = unsafe { (BorrowedFd::borrow_raw(from), BorrowedFd::borrow_raw(to)) };
         let context = context(ctx)?;
-        crate::copy::copy_tree(from, to, &mut |done| context.services.progress(call_id, done, 0))
+        mica_storage_api::copy::copy_tree(from, to, &mut |done| context.services.progress(call_id, done, 0))
     };
     // SAFETY: the driver's error buffer.
     unsafe { guard(err, verb) }

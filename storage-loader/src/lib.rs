@@ -5,14 +5,12 @@
 //! yields a [`Driver`], whose methods are the verbs of `mica_storage.h` as safe Rust. A driver is not trusted to be right:
 //! whatever it returns is checked, and an [`Error`] names the driver and the verb.
 //!
-//! The host's side of the contract lives here too: the `locks/` directory inside each driver's root, and the tree copy,
-//! which is also [`copy_tree`] for callers in Rust.
+//! The host's side of the contract lives here too: the log, the `locks/` directory inside each driver's root, the tree copy.
 //!
 //! Deliberately absent: reading the environment or a configuration (the caller fills the [`SearchPath`]), choosing a driver,
 //! async, printing.
 
 mod call;
-mod copy;
 mod driver;
 mod error;
 mod host;
@@ -23,7 +21,6 @@ mod table;
 mod trust;
 mod yielding;
 
-pub use copy::copy_tree;
 pub use driver::Driver;
 pub use error::{Error, Refusal, Result};
 pub use host::{HostServices, NoServices};

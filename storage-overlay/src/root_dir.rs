@@ -12,35 +12,26 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mica_storage_api::layout::{Layout, open_dir};
+use mica_storage_api::layout::{Layout, is_silent, open_dir};
 use mica_storage_api::{Error, Key, ObjectKind, Result, ResultExt};
 use rustix::fs::{
-    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr,
-    fsetxattr, fstat, futimens, mkdirat, statat,
+    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr,
+    fstat, futimens, mkdirat, statat,
 };
 use rustix::io::Errno;
 
 /// The attributes overlayfs keeps for itself, which say something about one directory only.
 const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
-/// What says that nobody has said anything: no archive holds it by accident, and every file system can.
-const SILENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1 };
-
 /// Where directories lie that look like the root of a layer, by its key.
 const ROOTS: &str = "roots";
-
-/// Marks the root of a layer that is about to be unpacked without its parents.
-pub(crate) fn be_silent(dir: BorrowedFd<'_>) -> Result<()> {
-    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: SILENT };
-    futimens(dir, &times).during(|| "set the time of a fresh root directory")
-}
 
 /// The layer whose root a chain of at least one layer shows: its place in the chain, which is top first.
 pub(crate) fn speaker(layout: &Layout, chain: &[Key<'_>]) -> Result<usize> {
     for (place, key) in chain.iter().enumerate() {
         let stat = statat(layout.dir(ObjectKind::Layer), key.as_str(), AtFlags::SYMLINK_NOFOLLOW)
             .during(|| format!("stat `layers/{key}`"))?;
-        if (stat.st_mtime, stat.st_mtime_nsec as i64) != (SILENT.tv_sec, SILENT.tv_nsec) {
+        if !is_silent(&stat) {
             return Ok(place);
         }
     }

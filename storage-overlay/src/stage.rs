@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use mica_storage_api::layout::{Layout, dress_root, open_dir};
+use mica_storage_api::layout::{Layout, be_silent, dress_root, open_dir};
 use mica_storage_api::{
     Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout,
 };
@@ -59,7 +59,7 @@ impl OverlayStage {
         if args.parents.is_empty() {
             dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?;
             if args.kind == StageKind::Layer {
-                root_dir::be_silent(stage.dir.as_fd())?;
+                be_silent(stage.dir.as_fd())?;
             }
         } else {
             let speaker = args.parents[root_dir::speaker(&stage.layout, args.parents)?];

@@ -1,17 +1,27 @@
-//! The vfs storage driver: plain directories and whole copies. The simplest driver that is right, and the one to read first.
+//! The vfs storage driver: plain directories on any file system. The simplest driver that is right, and the one to read first.
 //!
 //! ```text
-//! <root>/layers/<key>/   the complete tree of a chain whose top is <key>
-//!        rw/<id>/        the complete tree of a container
+//! <root>/layers/<key>/   a layer's own files; what it deletes is a `.wh.` file, as in an archive
+//!        rw/<id>/        a container: `tree/` is its whole root, `manifest` tells what is untouched in it
+//!        views/          read-only trees of chains, while somebody looks
 //!        empty/          the view of no layers
 //!        stage/<id>/  trash/<unique>/  locks/
 //! ```
-//! Every object is a whole tree, so of a chain only the top parent is ever read. The engine therefore commits image tops
-//! only (LINEAR_SNAPSHOT) and finds changes by comparing trees. Copies share bytes where the file system can (REFLINK).
+//! An image costs the sum of its layers, and a container one tree more, whose files share their bytes with the layers' where
+//! the file system can (REFLINK).
+//!
+//! Reading order: `chain` (what layers show together), `fill` (making that a tree), `stage`, `manifest` and `changes` (what a
+//! container changed), `promote` (a layer from that), `views`.
 
+mod chain;
+mod changes;
+mod fill;
+mod manifest;
+mod promote;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,12 +31,16 @@ use std::time::Duration;
 use mica_storage_api::layout::{self, Layout};
 use mica_storage_api::sys::{self, MountAttr};
 use mica_storage_api::{
-    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs,
-    Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
+    Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind,
+    OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
 use rustix::mount::OpenTreeFlags;
 
-use stage::VfsStage;
+use chain::Chain;
+use fill::Progress;
+use manifest::Manifest;
+use stage::{MANIFEST, TREE, VfsStage};
+use views::Views;
 
 mica_storage_api::export_driver!(Vfs);
 
@@ -40,8 +54,22 @@ pub struct Vfs {
 #[derive(Debug)]
 struct Store {
     layout: Layout,
+    views: Views,
     empty: OwnedFd,
     host: Host,
+}
+
+impl Store {
+    fn chain<'a>(&'a self, keys: &'a [Key<'a>]) -> Chain<'a> {
+        Chain { layers: self.layout.dir(ObjectKind::Layer), keys }
+    }
+
+    /// The tree of a writable object.
+    fn open_tree(&self, id: Key<'_>) -> Result<OwnedFd> {
+        let object = self.layout.open_object(ObjectKind::Rw, id)?;
+        layout::open_dir(object.as_fd(), TREE)
+            .map_err(|errno| Error::os(errno, format_args!("open `rw/{id}/{TREE}`")).with_kind(ErrorKind::Corrupt))
+    }
 }
 
 impl StorageDriver for Vfs {
@@ -55,25 +83,25 @@ impl StorageDriver for Vfs {
         let layout = Layout::open(args.root)?;
         let empty = layout::open_empty(args.root)?;
         let reflink = layout::reflinks(args.root);
-        let mut caps = Caps::LINEAR_SNAPSHOT | Caps::PROMOTE | Caps::USERNS;
+        let views = Views::new(layout::ensure_dir(args.root, "views")?);
+        let mut caps = Caps::INDEPENDENT_LAYERS | Caps::PROMOTE | Caps::USERNS;
         caps.set(Caps::REFLINK, reflink);
-        caps.set(Caps::DETACHED_MOUNT, clone_mount(args.root).is_ok());
+        caps.set(Caps::DETACHED_MOUNT, try_clone(args.root).is_ok());
         let info = Info {
             caps,
             max_parents: 0,
-            whiteout: Whiteout::Direct,
+            whiteout: Whiteout::OciFiles,
             backing_fs: layout::filesystem_name(args.root)?,
-            detail: if reflink { "copies share their bytes" } else { "every snapshot is a full copy" }.to_owned(),
+            detail: if reflink { "copies share their bytes" } else { "every container is a full copy" }.to_owned(),
         };
-        Ok((Self { store: Arc::new(Store { layout, empty, host }) }, info))
+        Ok((Self { store: Arc::new(Store { layout, views, empty, host }) }, info))
     }
 
     fn stage_begin(&self, args: &StageArgs<'_>) -> Result<VfsStage> {
         VfsStage::begin(&self.store, args)
     }
 
-    /// A clone of the mount the tree lies on, with the tree as its root. `VOLATILE` changes nothing: there is no work
-    /// directory to keep in order.
+    /// `VOLATILE` changes nothing: there is no work directory to keep in order.
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
         if let Some(option) = args.options.first() {
             return Err(Error::new(ErrorKind::Invalid, format!("vfs has no mount option `{option}`")));
@@ -84,19 +112,34 @@ impl StorageDriver for Vfs {
         if args.idmap_userns.is_some() {
             return Err(Error::unsupported("an id-mapped mount"));
         }
-        let open = |kind, id| self.store.layout.open_object(kind, id).map(Some);
-        let (tree, readonly) = match (args.rw_id, args.parents.first()) {
-            (Some(id), _) => (open(ObjectKind::Rw, id)?, args.flags.contains(MountFlags::READONLY)),
-            (None, Some(top)) => (open(ObjectKind::Layer, *top)?, true),
-            (None, None) => (None, true),
-        };
-        let tree = tree.as_ref().unwrap_or(&self.store.empty);
-        let name = args.rw_id.or(args.parents.first().copied()).map_or("empty", Key::as_str);
-        let mount = clone_mount(tree.as_fd()).during(|| format!("mount the tree of `{name}`"))?;
-        let attr = if readonly { MountAttr::RDONLY } else { MountAttr::empty() };
-        sys::mount_setattr(mount.as_fd(), attr, None)
-            .during(|| format!("set the attributes of the mount of `{name}`"))?;
-        Ok(mount)
+        let store = &self.store;
+        match (args.rw_id, args.parents) {
+            (Some(id), _) if args.flags.contains(MountFlags::READONLY) => {
+                clone_read_only(store.open_tree(id)?.as_fd(), id.as_str())
+            }
+            (Some(id), _) => clone_mount(store.open_tree(id)?.as_fd(), id.as_str(), MountAttr::empty()),
+            (None, []) => clone_read_only(store.empty.as_fd(), "no layers"),
+            (None, [top, ..]) => {
+                let mut progress = Progress::of(store.host, args.call_id);
+                let tree = store.views.tree(store.chain(args.parents), &mut progress)?;
+                clone_read_only((*tree).as_fd(), top.as_str())
+            }
+        }
+    }
+
+    /// One stat for each entry of the tree and one look into each directory of each layer, whatever was changed.
+    fn changes(
+        &self,
+        rw_id: Key<'_>,
+        parents: &[Key<'_>],
+        yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
+    ) -> Result<()> {
+        let tree = self.store.open_tree(rw_id)?;
+        let object = self.store.layout.open_object(ObjectKind::Rw, rw_id)?;
+        let manifest = Manifest::read(object.as_fd(), MANIFEST);
+        let mut progress = Progress::of(self.store.host, 0);
+        let changed = changes::find(self.store.chain(parents), tree.as_fd(), &manifest, &mut progress)?;
+        changes::tell(&changed, tree.as_fd(), yield_change)
     }
 
     /// A walk; bytes shared with other trees by reflink count in each.
@@ -109,6 +152,7 @@ impl StorageDriver for Vfs {
     }
 
     fn reap(&self, budget: Duration) -> Result<Left> {
+        self.store.views.sweep(&self.store.layout)?;
         self.store.layout.reap(budget)
     }
 
@@ -117,11 +161,24 @@ impl StorageDriver for Vfs {
     }
 
     fn check(&self, kind: ObjectKind, id: Key<'_>, level: CheckLevel) -> Result<()> {
-        self.store.layout.check(kind, id, level)
+        self.store.layout.check(kind, id, level)?;
+        if kind == ObjectKind::Rw { self.store.open_tree(id).map(drop) } else { Ok(()) }
     }
 }
 
-fn clone_mount(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+/// A clone of the mount the tree lies on, with the tree as its root.
+fn clone_mount(dir: BorrowedFd<'_>, name: &str, attributes: MountAttr) -> Result<OwnedFd> {
+    let mount = try_clone(dir).during(|| format!("mount the tree of `{name}`"))?;
+    sys::mount_setattr(mount.as_fd(), attributes, None)
+        .during(|| format!("set the attributes of the mount of `{name}`"))?;
+    Ok(mount)
+}
+
+fn clone_read_only(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    clone_mount(dir, name, MountAttr::RDONLY)
+}
+
+fn try_clone(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(dir, c"", flags)
 }

@@ -1,6 +1,8 @@
 //! What is special about vfs; what every driver must do is in the conformance suite.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod difference;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,17 @@ fn key(name: &str) -> Key<'_> {
     Key::new(name).unwrap()
 }
 
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn open_dir(path: &Path) -> OwnedFd {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+}
+
 fn write(dir: BorrowedFd<'_>, name: &str, content: &str) {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
     let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)).unwrap();
@@ -32,25 +45,62 @@ fn commit(driver: &Driver, kind: StageKind, id: &str, parents: &[Key<'_>], name:
 }
 
 #[test]
-fn a_layer_is_the_whole_tree_and_shares_no_inode() {
+fn a_layer_keeps_its_own_files_and_a_container_has_all_of_them() {
     let root = tempfile::tempdir().unwrap();
     let driver = open(root.path());
-    assert!(driver.info().caps.contains(Caps::LINEAR_SNAPSHOT | Caps::PROMOTE), "{:?}", driver.info());
+    assert!(driver.info().caps.contains(Caps::INDEPENDENT_LAYERS | Caps::PROMOTE), "{:?}", driver.info());
     commit(&driver, StageKind::Layer, "one", &[], "a", "1");
     let layers = root.path().join("layers");
     fs::hard_link(layers.join("one/a"), layers.join("one/b")).unwrap();
-    commit(&driver, StageKind::Layer, "two", &[key("one")], "c", "2");
+    commit(&driver, StageKind::Layer, "two", &[], "c", "2");
     commit(&driver, StageKind::Rw, "box", &[key("two"), key("one")], "d", "3");
     let stat = |path: &str| fs::metadata(root.path().join(path)).unwrap();
-    for tree in ["layers/one", "layers/two", "rw/box"] {
+    for tree in ["layers/one", "rw/box/tree"] {
         let (a, b) = (stat(&format!("{tree}/a")), stat(&format!("{tree}/b")));
         assert_eq!((a.ino(), a.nlink()), (b.ino(), 2), "{tree}");
     }
-    assert_ne!(stat("layers/one/a").ino(), stat("layers/two/a").ino());
-    assert_ne!(stat("layers/two/a").ino(), stat("rw/box/a").ino());
-    assert_eq!(fs::read(root.path().join("rw/box/c")).unwrap(), b"2");
-    fs::write(root.path().join("rw/box/a"), "changed").unwrap();
-    assert_eq!(fs::read(layers.join("two/a")).unwrap(), b"1");
+    assert_eq!(names(&layers.join("two")), ["c"]);
+    assert_eq!(names(&root.path().join("rw/box/tree")), ["a", "b", "c", "d"]);
+    assert_ne!(stat("layers/one/a").ino(), stat("rw/box/tree/a").ino());
+    assert_eq!(fs::read(root.path().join("rw/box/tree/c")).unwrap(), b"2");
+    fs::write(root.path().join("rw/box/tree/a"), "changed").unwrap();
+    assert_eq!(fs::read(layers.join("one/a")).unwrap(), b"1");
+    assert_eq!(names(&root.path().join("stage")), [""; 0]);
+}
+
+#[test]
+fn a_deep_image_costs_its_layers_and_each_container_one_tree() {
+    let root = tempfile::tempdir().unwrap();
+    let driver = open(root.path());
+    let bytes = || mica_storage_api::tree::usage(open_dir(root.path()).as_fd()).unwrap().bytes;
+    let names: Vec<String> = (0..30).map(|number| format!("layer-{number}")).collect();
+    let mut chain: Vec<Key<'_>> = Vec::new();
+    let (mut diffs, empty) = (0, bytes());
+    for (number, name) in names.iter().enumerate() {
+        let stage = driver.stage_begin(&StageArgs::new(StageKind::Layer, key(name), &[])).unwrap();
+        let content = vec![b'x'; 40_000 + 1000 * number];
+        for file in ["in-all", &format!("own-{number}"), &format!("more-{number}")] {
+            let file = fs::File::create(Path::new(&format!("/proc/self/fd/{}", stage.target().as_raw_fd())).join(file));
+            std::io::Write::write_all(&mut file.unwrap(), &content).unwrap();
+        }
+        diffs += mica_storage_api::tree::usage(stage.target()).unwrap().bytes;
+        stage.commit(key(name)).unwrap();
+        chain.insert(0, key(name));
+    }
+    let near = |bytes: u64, wanted: u64| bytes.abs_diff(wanted) * 20 <= wanted;
+    let image = bytes() - empty;
+    assert!(near(image, diffs), "the image takes {image} bytes, its layers {diffs}");
+    for id in ["one", "two"] {
+        let before = bytes();
+        driver.stage_begin(&StageArgs::new(StageKind::Rw, key(id), &chain)).unwrap().commit(key(id)).unwrap();
+        let tree = mica_storage_api::tree::usage(open_dir(&root.path().join("rw").join(id).join("tree")).as_fd());
+        let (cost, tree) = (bytes() - before, tree.unwrap().bytes);
+        assert!(near(cost, tree), "a container takes {cost} bytes, its tree {tree}");
+        assert!(tree < diffs, "the file that all layers have is there once");
+    }
+    let before = bytes();
+    let Ok(_view) = driver.mount(&MountArgs::view(&chain)) else { return };
+    assert!(bytes() - before < 64 * 1024, "a view takes {} bytes", bytes() - before);
 }
 
 #[test]
@@ -74,15 +124,15 @@ fn promotion_moves_the_tree_and_an_abort_leaves_it() {
     let root = tempfile::tempdir().unwrap();
     let driver = open(root.path());
     commit(&driver, StageKind::Rw, "box", &[], "a", "1");
-    let inode = fs::metadata(root.path().join("rw/box/a")).unwrap().ino();
+    let inode = fs::metadata(root.path().join("rw/box/tree/a")).unwrap().ino();
     let args = StageArgs::new(StageKind::Promote, key("box"), &[]);
     driver.stage_begin(&args).unwrap().abort();
-    assert!(root.path().join("rw/box/a").exists());
+    assert!(root.path().join("rw/box/tree/a").exists());
 
     commit(&driver, StageKind::Layer, "taken", &[], "x", "");
     let lost = driver.stage_begin(&args).unwrap().commit(key("taken")).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::Exists);
-    assert!(root.path().join("rw/box/a").exists());
+    assert!(root.path().join("rw/box/tree/a").exists());
 
     driver.stage_begin(&args).unwrap().commit(key("promoted")).unwrap();
     assert!(!root.path().join("rw/box").exists());
@@ -173,7 +223,7 @@ fn privileged_mounts_are_detached_and_views_read_only() {
 
     let mount = driver.mount(&MountArgs::rw(key("box"), &[key("k")])).unwrap();
     create(&mount).unwrap();
-    assert!(root.path().join("rw/box/new").exists());
+    assert!(root.path().join("rw/box/tree/new").exists());
     assert_eq!(attached(), 0);
     // No unmount needs to come first: the directory moves away under the mount.
     driver.remove(ObjectKind::Rw, key("box")).unwrap();

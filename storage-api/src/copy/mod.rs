@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mica_storage_api::tree::{self, HELD};
-use mica_storage_api::{Error, ErrorKind, Flow, Result};
+use crate::tree::{self, HELD};
+use crate::{Error, ErrorKind, Flow, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -28,25 +28,109 @@ const PROGRESS_EVERY: u64 = 64;
 /// `progress` gets the number of entries so far and may stop the copy, which then is an error of kind `Cancelled`. What was
 /// copied until an error stays; the caller discards the tree.
 pub fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>, progress: &mut dyn FnMut(u64) -> Flow) -> Result<()> {
-    let mut copy = Copy {
-        to,
-        data: Data::default(),
-        metadata: Metadata::default(),
-        links: HashMap::new(),
-        path: Vec::new(),
-        done: 0,
-        progress,
-    };
+    let mut copy = Copy { entries: Entries::into_tree(to), path: Vec::new(), done: 0, progress };
     let open = |dir| tree::open(dir, c".").map_err(|errno| Error::os(errno, "copy a tree: open its root"));
     copy.run(open(from)?, open(to)?)
 }
 
-struct Copy<'a> {
-    to: BorrowedFd<'a>,
+/// Copies single entries into one tree, and keeps together what is one file under several names.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    root: BorrowedFd<'a>,
     data: Data,
     metadata: Metadata,
     /// Where the first name of a file with several names went.
     links: HashMap<(u64, u64), CString>,
+}
+
+impl<'a> Entries<'a> {
+    /// Into the tree below `root`.
+    pub fn into_tree(root: BorrowedFd<'a>) -> Self {
+        Self { root, data: Data::default(), metadata: Metadata::default(), links: HashMap::new() }
+    }
+
+    /// Copies `name`, which is no directory, from one directory to another. `place` is the path of `to` below the root,
+    /// with a slash after each component.
+    pub fn copy(
+        &mut self,
+        (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
+        place: &[u8],
+        name: &CStr,
+        kind: FileType,
+    ) -> rustix::io::Result<()> {
+        if kind == FileType::RegularFile {
+            self.file(from, to, place, name)
+        } else {
+            self.special(from, to, place, name)
+        }
+    }
+
+    /// Gives a directory, after all that is in it, the metadata of another.
+    pub fn finish_directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        self.metadata.finish_directory(from, to)
+    }
+
+    fn file(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, place: &[u8], name: &CStr) -> rustix::io::Result<()> {
+        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let source = rustix::fs::openat(from, name, read, Mode::empty())?;
+        let stat = rustix::fs::fstat(&source)?;
+        if self.is_second_name(to, place, name, &stat)? {
+            return Ok(());
+        }
+        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let copy = rustix::fs::openat(to, name, write, Mode::RUSR | Mode::WUSR)?;
+        self.data.copy(source.as_fd(), copy.as_fd(), &stat)?;
+        self.metadata.finish_open(source.as_fd(), copy.as_fd(), &stat)
+    }
+
+    fn special(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        place: &[u8],
+        name: &CStr,
+    ) -> rustix::io::Result<()> {
+        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.is_second_name(to, place, name, &stat)? {
+            return Ok(());
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(from, name, Vec::new())?;
+                rustix::fs::symlinkat(target, to, name)?;
+            }
+            kind => rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?,
+        }
+        self.metadata.finish_named((from, to), name, &stat)
+    }
+
+    /// Links a file whose first name was copied before; remembers one that is seen first.
+    fn is_second_name(
+        &mut self,
+        to: BorrowedFd<'_>,
+        place: &[u8],
+        name: &CStr,
+        stat: &Stat,
+    ) -> rustix::io::Result<bool> {
+        if stat.st_nlink == 1 {
+            return Ok(false);
+        }
+        let inode = (stat.st_dev, stat.st_ino);
+        let Some(first) = self.links.get(&inode) else {
+            let first = [place, name.to_bytes()].concat();
+            self.links.insert(inode, CString::new(first).map_err(|_| Errno::INVAL)?);
+            return Ok(false);
+        };
+        match rustix::fs::linkat(self.root, first, to, name, AtFlags::empty()) {
+            Err(Errno::NAMETOOLONG) => link_far(self.root, first, to, name)?,
+            other => other?,
+        }
+        Ok(true)
+    }
+}
+
+struct Copy<'a> {
+    entries: Entries<'a>,
     /// The directory being copied, relative to the root, with a slash after each component.
     path: Vec<u8>,
     done: u64,
@@ -84,7 +168,7 @@ impl Copy<'_> {
                 continue;
             }
             let Some(Level { pair: Some(done), .. }) = stack.pop() else { return Err(lost()) };
-            let finished = self.metadata.finish_directory(done.from.as_fd(), done.to.as_fd());
+            let finished = self.entries.finish_directory(done.from.as_fd(), done.to.as_fd());
             finished.map_err(|errno| self.failed(errno, c""))?;
             if let Some(above) = stack.last_mut().filter(|above| above.pair.is_none()) {
                 let up = |dir: &OwnedFd| tree::open(dir.as_fd(), c"..").map_err(|errno| self.failed(errno, c".."));
@@ -107,63 +191,14 @@ impl Copy<'_> {
                 }
                 known => known,
             };
-            let copied = match kind {
-                FileType::Directory => {
-                    subdirs.push(name);
-                    continue;
-                }
-                FileType::RegularFile => self.file(&pair, &name),
-                _ => self.special(&pair, &name),
-            };
+            if kind == FileType::Directory {
+                subdirs.push(name);
+                continue;
+            }
+            let copied = self.entries.copy((pair.from.as_fd(), pair.to.as_fd()), &self.path, &name, kind);
             copied.map_err(|errno| self.failed(errno, &name))?;
         }
         Ok(Level { pair: Some(pair), subdirs, path_len: self.path.len() })
-    }
-
-    fn file(&mut self, pair: &Pair, name: &CStr) -> rustix::io::Result<()> {
-        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let from = rustix::fs::openat(&pair.from, name, read, Mode::empty())?;
-        let stat = rustix::fs::fstat(&from)?;
-        if self.is_second_name(pair, name, &stat)? {
-            return Ok(());
-        }
-        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = rustix::fs::openat(&pair.to, name, write, Mode::RUSR | Mode::WUSR)?;
-        self.data.copy(from.as_fd(), to.as_fd(), &stat)?;
-        self.metadata.finish_open(from.as_fd(), to.as_fd(), &stat)
-    }
-
-    fn special(&mut self, pair: &Pair, name: &CStr) -> rustix::io::Result<()> {
-        let stat = rustix::fs::statat(&pair.from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.is_second_name(pair, name, &stat)? {
-            return Ok(());
-        }
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&pair.from, name, Vec::new())?;
-                rustix::fs::symlinkat(target, &pair.to, name)?;
-            }
-            kind => rustix::fs::mknodat(&pair.to, name, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?,
-        }
-        self.metadata.finish_named((pair.from.as_fd(), pair.to.as_fd()), name, &stat)
-    }
-
-    /// Links a file whose first name was copied before; remembers one that is seen first.
-    fn is_second_name(&mut self, pair: &Pair, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
-        if stat.st_nlink == 1 {
-            return Ok(false);
-        }
-        let inode = (stat.st_dev, stat.st_ino);
-        let Some(first) = self.links.get(&inode) else {
-            let first = [self.path.as_slice(), name.to_bytes()].concat();
-            self.links.insert(inode, CString::new(first).map_err(|_| Errno::INVAL)?);
-            return Ok(false);
-        };
-        match rustix::fs::linkat(self.to, first, &pair.to, name, AtFlags::empty()) {
-            Err(Errno::NAMETOOLONG) => link_far(self.to, first, pair.to.as_fd(), name)?,
-            other => other?,
-        }
-        Ok(true)
     }
 
     fn step(&mut self) -> Result<()> {
