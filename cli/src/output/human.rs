@@ -58,11 +58,23 @@ pub fn ago(created: Option<&str>, now: Timestamp) -> String {
 /// A time of listings: `2026-01-31 12:00:00 +0000 UTC`.
 pub fn local_time(created: &str) -> String {
     match created.parse::<Timestamp>() {
-        Ok(timestamp) => {
-            timestamp.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
-        }
+        Ok(timestamp) => timestamp.to_zoned_datetime(zone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
         Err(_) => created.to_owned(),
     }
+}
+
+/// This machine's time zone, found once. Where `TZ` does not name one, it is what `/etc/localtime` holds (localtime(5));
+/// `TimeZone::system` would look for the name of that by walking all of `/usr/share/zoneinfo`, which costs more than a listing.
+fn zone() -> TimeZone {
+    static ZONE: std::sync::OnceLock<TimeZone> = std::sync::OnceLock::new();
+    ZONE.get_or_init(|| {
+        if std::env::var_os("TZ").is_some() {
+            return TimeZone::system();
+        }
+        let data = fs_err::read("/etc/localtime").unwrap_or_default();
+        TimeZone::tzif("Local", &data).unwrap_or(TimeZone::UTC)
+    })
+    .clone()
 }
 
 /// Cuts a text to at most `limit` characters, the last of which is then `…`.

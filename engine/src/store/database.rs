@@ -24,6 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// beginning, and here nearly every process is the first: SQLite's 1000 pages would cost each of them two milliseconds.
 const LOG_PAGES: i64 = 128;
 
+/// How large the log may get. A checkpoint starts it again from the front only when nobody reads from it, and on a busy store
+/// somebody always does; beyond this size the writer waits a moment for the readers instead.
+const LOG_MAX: u64 = 4 << 20;
+
+/// That moment. Reads take milliseconds, so it is seldom used up; whoever is not done by then is waited for by a later writer.
+const LOG_PATIENCE: Duration = Duration::from_millis(100);
+
 /// When a transaction is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -39,6 +46,7 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     /// `None` on a read-only file system.
     writer_lock: Option<std::fs::File>,
+    log: std::path::PathBuf,
     durability: Durability,
 }
 
@@ -62,7 +70,8 @@ impl Database {
         let connection = Connection::open_with_flags(directory.join("meta.sqlite"), flags)
             .and_then(|connection| tune(&connection).map(|()| connection))
             .map_err(fail)?;
-        let database = Database { connection: Mutex::new(connection), writer_lock, durability };
+        let log = directory.join("meta.sqlite-wal");
+        let database = Database { connection: Mutex::new(connection), writer_lock, log, durability };
         database.prepare_schema(directory)?;
         Ok(database)
     }
@@ -83,7 +92,22 @@ impl Database {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::database("begin"))?;
         let result = work(&transaction)?;
         transaction.commit().map_err(Error::database("commit"))?;
+        self.bound_log(&connection);
         Ok(result)
+    }
+
+    /// Cuts the log when it has grown too long. The transaction is committed already, so nothing here fails it.
+    fn bound_log(&self, connection: &Connection) {
+        if fs_err::metadata(&self.log).map_or(0, |found| found.len()) <= LOG_MAX {
+            return;
+        }
+        let cut = connection
+            .busy_timeout(LOG_PATIENCE)
+            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        let restored = connection.busy_timeout(PATIENCE);
+        if let Err(error) = cut.and(restored) {
+            tracing::debug!(%error, "the database's log is left to a later writer");
+        }
     }
 
     pub(crate) fn compact(&self) -> Result<()> {
@@ -195,4 +219,52 @@ fn shares_memory(directory: &Path) -> bool {
         tracing::warn!(directory = %directory.display(), "the store is on a network file system: commands will queue");
     }
     !remote
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_stays_bounded_while_others_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Database::open(dir.path(), Durability::None).unwrap();
+        let writer = open();
+        let read = |database: &Database, pause: Duration| {
+            let count = |db: &Connection| {
+                let count = db.query_row("SELECT count(*) FROM volumes", [], |row| row.get::<_, i64>(0));
+                std::thread::sleep(pause);
+                count.map_err(Error::database("count"))
+            };
+            database.read(count).unwrap()
+        };
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let mut longest = 0;
+        std::thread::scope(|scope| {
+            // So many, and each so long, that at no moment nobody reads: then an ordinary checkpoint never starts the log again.
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let reader = open();
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        read(&reader, Duration::from_millis(3));
+                    }
+                });
+            }
+            let record = "x".repeat(20_000);
+            for round in 0..2_000 {
+                let write = |db: &Transaction<'_>| {
+                    db.execute(
+                        "INSERT OR REPLACE INTO volumes (name, created, record) VALUES (?1, '', ?2)",
+                        rusqlite::params![format!("v{}", round % 10), record],
+                    )
+                    .map_err(Error::database("write"))
+                };
+                writer.write(Flush::Later, write).unwrap();
+                longest = longest.max(fs_err::metadata(dir.path().join("meta.sqlite-wal")).unwrap().len());
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(read(&writer, Duration::ZERO), 10);
+        assert!(longest < 2 * LOG_MAX, "the log grew to {longest} bytes");
+    }
 }
