@@ -33,6 +33,8 @@ pub struct Storage {
     pub plugin_dirs: Option<Vec<PathBuf>>,
     /// `full` or `none`.
     pub durability: Option<Durability>,
+    /// False: no process is left behind to free the bytes of what was removed.
+    pub reaper: Option<bool>,
 }
 
 /// What is flushed before a command reports success.
@@ -101,6 +103,7 @@ impl Config {
         self.storage.options.extend(storage.options);
         self.storage.plugin_dirs = storage.plugin_dirs.or(self.storage.plugin_dirs.take());
         self.storage.durability = storage.durability.or(self.storage.durability);
+        self.storage.reaper = storage.reaper.or(self.storage.reaper);
         self.run.runtime = run.runtime.or(self.run.runtime.take());
         self.run.network = run.network.or(self.run.network.take());
     }
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn every_key() {
         let config = parse(
-            "[storage]\ndriver = \"overlay\"\noptions = { volatile = \"true\" }\nplugin_dirs = [\"/opt/d\"]\ndurability = \"none\"\n\
+            "[storage]\ndriver = \"overlay\"\noptions = { volatile = \"true\" }\nplugin_dirs = [\"/opt/d\"]\ndurability = \"none\"\nreaper = false\n\
              [run]\nruntime = \"runc\"\nnetwork = \"host\"\n",
         )
         .expect("valid");
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!(config.storage.options["volatile"], "true");
         assert_eq!(config.storage.plugin_dirs, Some(vec![PathBuf::from("/opt/d")]));
         assert_eq!(config.storage.durability, Some(Durability::None));
+        assert_eq!(config.storage.reaper, Some(false));
         assert_eq!(config.run.network.as_deref(), Some("host"));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mica_engine::Durability;
+use mica_engine::{Durability, Reaping};
 
 use crate::args::global::Global;
 use crate::config::{self, Config};
@@ -23,6 +23,8 @@ pub struct Settings {
     pub plugin_dirs: Vec<PathBuf>,
     /// What is flushed before a command reports success.
     pub durability: Durability,
+    /// Who frees the bytes of what was removed.
+    pub reaping: Reaping,
     /// The OCI runtime asked for.
     pub runtime: Option<String>,
     /// Network of containers and builds that name none.
@@ -121,12 +123,13 @@ impl Settings {
         }
         // A program with more rights than its caller must not load code from a place of the caller's choice.
         let from_environment = if environment.privileged_exec { None } else { environment.get("MICA_STORAGE_PATH") };
-        let mut plugin_dirs: Vec<PathBuf> = from_environment
-            .iter()
-            .flat_map(|dirs| dirs.split(':'))
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from)
-            .collect();
+        let from_flags = if environment.privileged_exec { &[][..] } else { &global.plugin_dirs };
+        let mut plugin_dirs = from_flags.to_vec();
+        plugin_dirs.extend(
+            from_environment.iter().flat_map(|dirs| dirs.split(':')).filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        );
+        // Another mica has this one's flags and config files, and not its environment.
+        let not_in_config = plugin_dirs.clone();
         plugin_dirs.extend(config.storage.plugin_dirs.unwrap_or_default());
         let mut settings = Self {
             root: absolute(global.root.clone().or_else(|| environment.path("MICA_ROOT")).unwrap_or(default_root))?,
@@ -144,16 +147,17 @@ impl Settings {
                 Some(config::Durability::None) => Durability::None,
                 Some(config::Durability::Full) | None => Durability::Full,
             },
+            reaping: if config.storage.reaper.unwrap_or(true) { Reaping::Detached } else { Reaping::Foreground },
             runtime: global.runtime.clone().or_else(|| environment.get("MICA_RUNTIME")).or(config.run.runtime),
             network: config.run.network.unwrap_or_else(|| "none".to_owned()),
             rootless,
             flags: Vec::new(),
         };
-        settings.flags = settings.repeat(named)?;
+        settings.flags = settings.repeat(named, &not_in_config)?;
         Ok(settings)
     }
 
-    fn repeat(&self, config: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    fn repeat(&self, config: Option<&Path>, plugin_dirs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
         let text = |path: &Path| match path.to_str() {
             Some(text) => Ok(text.to_owned()),
             None => Err(anyhow::anyhow!("`{}` is not valid UTF-8", path.display())),
@@ -161,6 +165,9 @@ impl Settings {
         let mut flags = vec!["--root".to_owned(), text(&self.root)?, "--run-root".to_owned(), text(&self.run_root)?];
         if let Some(config) = config {
             flags.extend(["--config".to_owned(), text(&absolute(config.to_owned())?)?]);
+        }
+        for folder in plugin_dirs {
+            flags.extend(["--plugin-dir".to_owned(), text(&absolute(folder.to_owned())?)?]);
         }
         if let Some(driver) = &self.storage_driver {
             flags.extend(["--storage-driver".to_owned(), driver.clone()]);
@@ -269,8 +276,11 @@ mod tests {
             combine(&Global::default(), &variables, Config::default()).plugin_dirs,
             [Path::new("/a"), Path::new("/b")]
         );
+        let global = Global { plugin_dirs: vec!["/flag".into()], ..Global::default() };
+        let another = combine(&global, &variables, Config::default()).flags;
+        assert_eq!(another[4..], ["--plugin-dir", "/flag", "--plugin-dir", "/a", "--plugin-dir", "/b"]);
         variables.privileged_exec = true;
-        assert!(combine(&Global::default(), &variables, Config::default()).plugin_dirs.is_empty());
+        assert!(combine(&global, &variables, Config::default()).plugin_dirs.is_empty());
     }
 
     #[test]

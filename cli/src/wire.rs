@@ -31,6 +31,7 @@ pub fn options(settings: &Settings) -> Options {
         durability: settings.durability,
         rootless: settings.rootless,
         self_command,
+        reaping: settings.reaping,
     }
 }
 

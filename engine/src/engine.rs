@@ -36,6 +36,8 @@ pub struct Options {
     pub rootless: bool,
     /// How to call this program again with the same store: the words before the verb.
     pub self_command: Vec<String>,
+    /// Who frees the bytes of what was removed.
+    pub reaping: Reaping,
 }
 
 /// What is waited for before a verb reports success.
@@ -46,6 +48,16 @@ pub enum Durability {
     Full,
     /// Nothing is flushed: for throw-away stores.
     None,
+}
+
+/// Who frees the bytes of what was removed, when that takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reaping {
+    /// A detached process of low priority, which the removal starts and does not wait for.
+    #[default]
+    Detached,
+    /// The removal of an image itself, the next removal of a container, or `prune`.
+    Foreground,
 }
 
 /// An open store with its adapters. Cloning is cheap and shares everything.
@@ -68,6 +80,7 @@ impl Engine {
         let backends = Backends::default();
         let engine = Engine(Arc::new(Inner { options, store, backends }));
         engine.recover_store()?;
+        engine.resume_reaping()?;
         Ok(engine)
     }
 

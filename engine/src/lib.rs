@@ -16,6 +16,6 @@ pub mod runtime;
 pub mod storage;
 pub mod store;
 
-pub use engine::{Durability, Engine, Options};
+pub use engine::{Durability, Engine, Options, Reaping};
 pub use error::{Error, Kind, Result};
 pub use reference::Reference;

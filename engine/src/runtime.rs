@@ -34,6 +34,11 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Sends a signal to the container's first process. A process that is gone is `Kind::Conflict`.
     async fn kill(&self, run_dir: &std::path::Path, signal: i32) -> Result<()>;
 
+    /// Starts a command that outlives the caller and shares nothing with it: in a session of its own, with null streams, no
+    /// inherited descriptors, `/` as its working directory, and a low priority for processor and disk. Returns as soon
+    /// as it is on its way. Blocks for about a millisecond.
+    fn detach(&self, command: &[String]) -> Result<()>;
+
     /// Waits until the container's monitor has recorded the exit and has gone.
     async fn wait(&self, run_dir: &std::path::Path) -> Result<()>;
 }

@@ -52,6 +52,7 @@ impl MonitorRuntime {
         let context = match &request {
             Request::Start { request, .. } => format!("cannot start container `{}`", request.id),
             Request::Exec(request) => format!("cannot run a command in container `{}`", request.id),
+            Request::Detach(command) => format!("cannot start `{}`", command.join(" ")),
         };
         let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, root))
             .await
@@ -97,6 +98,13 @@ impl Runtime for MonitorRuntime {
             })
         };
         send().map_err(|error| error.during(format!("cannot send signal {signal}")))
+    }
+
+    fn detach(&self, command: &[String]) -> Result<()> {
+        // The monitor reads its request from the socket's buffer, so this end need not stay open.
+        launch::launch(&self.monitor, &Request::Detach(command.to_vec()), None)
+            .map(drop)
+            .map_err(|error| error.during(format!("cannot start `{}`", command.join(" "))))
     }
 
     async fn wait(&self, run_dir: &Path) -> Result<()> {

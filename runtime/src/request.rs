@@ -17,6 +17,8 @@ pub enum Request {
     },
     /// Start a further process in a running container.
     Exec(Box<ExecRequest>),
+    /// Become this command, at a low priority.
+    Detach(Vec<String>),
 }
 
 /// `<run_dir>/runtime.json`: what a monitor tells those who enter its container later.

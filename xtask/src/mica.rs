@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{sh, workspace};
+
+/// How long the bytes of a removed image may take to come back on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A store below a directory of its own, removed with everything in it when dropped.
 #[derive(Debug)]
@@ -107,9 +111,41 @@ impl Sandbox {
         self.read(&["import", tar, name]).map(drop)
     }
 
-    /// Bytes on disk of everything the store keeps for images and containers. The database file is left out: SQLite
-    /// keeps freed pages for later use, so its size is not a sign of what is stored.
+    /// Waits until the bytes of what was removed are free: the trash is empty and the reaper has gone.
+    pub fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_reaping()? {
+            ensure!(Instant::now() < deadline, "the trash of `{}` is not emptied", self.root().display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn is_reaping(&self) -> Result<bool> {
+        let mut folders = vec![self.root().join("content/ingest")];
+        for driver in fs_err::read_dir(self.root().join("drivers")).into_iter().flatten() {
+            folders.push(driver?.path().join("trash"));
+        }
+        let holds_something =
+            |folder: &PathBuf| fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        if folders.iter().any(holds_something) {
+            return Ok(true);
+        }
+        let mark = self.directory.to_string_lossy().into_owned();
+        for process in fs_err::read_dir("/proc")? {
+            let line = fs_err::read(process?.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            if line.contains(&mark) && line.contains("__reap") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Bytes on disk of everything the store keeps for images and containers, once what was removed has gone. The database
+    /// file is left out: SQLite keeps freed pages for later use, so its size is not a sign of what is stored.
     pub fn bytes(&self) -> Result<u64> {
+        self.settle()?;
         let mut total = 0;
         for part in ["content", "drivers", "containers", "volumes"] {
             let path = self.root().join(part);
@@ -155,6 +191,7 @@ impl Sandbox {
         for container in containers.split_whitespace() {
             let _gone_already = self.output(&["rm", "-f", container]);
         }
+        self.settle()?;
         if self.mounted {
             sh::run(sh::command(&["umount"]).arg(self.root()))?;
         }

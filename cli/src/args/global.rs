@@ -19,6 +19,9 @@ pub struct Global {
     /// Folder of running state, which may vanish at reboot [env: MICA_RUN_ROOT]
     #[arg(long, value_name = "DIR")]
     pub run_root: Option<PathBuf>,
+    /// Folder with storage drivers: how a mica that was found so finds them for the next one it starts
+    #[arg(long = "plugin-dir", value_name = "DIR", hide = true)]
+    pub plugin_dirs: Vec<PathBuf>,
     /// OCI runtime by name or path, instead of the embedded one [env: MICA_RUNTIME]
     #[arg(long, value_name = "RUNTIME")]
     pub runtime: Option<String>,

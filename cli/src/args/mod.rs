@@ -145,6 +145,9 @@ pub enum Command {
     /// Wait for a container and remove it if it was made with `--rm`
     #[command(name = "__finish", hide = true)]
     Finish(run::Finish),
+    /// Free the bytes of what was removed
+    #[command(name = "__reap", hide = true)]
+    Reap,
     /// Write man pages and completions into a folder
     #[command(name = "__docs", hide = true)]
     Docs(docs::Docs),

@@ -31,7 +31,7 @@ use crate::args::Command;
 use crate::args::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
 use crate::context::Context;
 use crate::failure::Status;
-use crate::output;
+use crate::{output, wire};
 
 /// Runs a command.
 pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()> {
@@ -56,6 +56,7 @@ pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()
         Command::Load(args) => load::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Ps(args) => ps::run(context, args).await,
+        Command::Reap => Ok(mica_engine::ops::reap::reap_store(wire::options(&context.settings)).await?),
         Command::Rename(args) => on_containers::rename(context, args).await,
         Command::Restart(args) => on_containers::restart(context, args).await,
         Command::Rm(args) => on_containers::rm(context, args).await,

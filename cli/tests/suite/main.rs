@@ -10,6 +10,7 @@ mod images;
 mod inspect;
 mod leftovers;
 mod lifecycle;
+mod reaping;
 mod run;
 mod support;
 mod terminal;

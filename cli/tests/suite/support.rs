@@ -120,7 +120,7 @@ impl Drop for Store {
 }
 
 /// The driver under test.
-fn driver() -> String {
+pub fn driver() -> String {
     std::env::var("MICA_TEST_STORAGE_DRIVER").unwrap_or_else(|_| "overlay".to_owned())
 }
 
@@ -148,7 +148,7 @@ pub fn finish(mut command: Command, input: &[u8]) -> Done {
 
 /// Waits until something holds; a test that waits for ever says what for.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));

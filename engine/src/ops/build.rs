@@ -15,6 +15,7 @@ use crate::build::{
 };
 use crate::image::ImageConfig;
 use crate::ops::publish::NewImage;
+use crate::storage::reap::Patience;
 use crate::storage::{Chain, Hold, Source, Volatility, stage};
 use crate::store::fresh_id;
 use crate::store::layers::NewRows;
@@ -34,7 +35,9 @@ impl Engine {
     /// A driver that keeps whole trees keeps those of tops alone; the steps of a build leave one each.
     fn drop_inner_trees(&self) -> Result<()> {
         match self.opened_driver() {
-            Some(driver) if driver.info().caps.contains(Caps::LINEAR_SNAPSHOT) => self.reclaim().map(drop),
+            Some(driver) if driver.info().caps.contains(Caps::LINEAR_SNAPSHOT) => {
+                self.reclaim(Patience::Leave).map(drop)
+            }
             _ => Ok(()),
         }
     }

@@ -25,6 +25,7 @@ mod prepare;
 pub mod prune;
 pub mod ps;
 pub(crate) mod publish;
+pub mod reap;
 pub mod recover;
 pub mod remove;
 pub mod rename;

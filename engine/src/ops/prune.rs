@@ -7,6 +7,7 @@ use crate::ops::images::ImageSummary;
 use crate::ops::ps::PsRequest;
 use crate::ops::remove::RemoveOptions;
 use crate::ops::rmi::{Removed, layers_in};
+use crate::storage::reap::Patience;
 use crate::store::{Flush, build_cache, images};
 use crate::{Engine, Kind, Result};
 
@@ -68,8 +69,8 @@ impl Engine {
             if request.build_cache {
                 engine.store().write(Flush::Later, build_cache::disown)?;
             }
-            let swept = engine.reclaim()?;
-            engine.collect_garbage()?;
+            let swept = engine.reclaim(Patience::Wait)?;
+            engine.collect_garbage(Patience::Wait)?;
             pruned.images.extend(layers_in(&swept));
             pruned.reclaimed += swept.bytes();
             pruned.build_cache = swept.steps;

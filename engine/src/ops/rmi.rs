@@ -3,6 +3,7 @@
 use mica_layer::Digest;
 
 use crate::ops::ps::{ContainerSummary, PsRequest};
+use crate::storage::reap::Patience;
 use crate::store::Flush;
 use crate::store::images::{self, Resolved};
 use crate::store::sweep::Swept;
@@ -32,7 +33,7 @@ struct Verdict {
 }
 
 impl Engine {
-    /// Removes a name or an image. When it returns, the bytes that nobody else needs are free.
+    /// Removes a name or an image. The bytes that nobody else needs are free soon.
     pub async fn remove_image(&self, name: &str, options: RemoveImage) -> Result<Vec<Removed>> {
         let containers = self.ps(PsRequest { all: true, ..PsRequest::default() }).await?;
         let name = name.to_owned();
@@ -56,7 +57,7 @@ impl Engine {
             let mut removed: Vec<Removed> = verdict.untag.into_iter().map(Removed::Untagged).collect();
             if let Some(id) = verdict.delete {
                 removed.push(Removed::Deleted(id));
-                removed.extend(layers_in(&engine.reclaim()?));
+                removed.extend(layers_in(&engine.reclaim(Patience::Leave)?));
             }
             Ok(removed)
         })

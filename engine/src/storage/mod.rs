@@ -1,13 +1,14 @@
 //! Snapshots through storage drivers: which driver, from layers to mounted chains, and back from writable trees to layers.
 //!
 //! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `rw`
-//! (writable trees), `seal` (from a writable tree to a layer), `reclaim` (bytes come back).
+//! (writable trees), `seal` (from a writable tree to a layer), `reclaim` and `reap` (bytes come back).
 
 mod aside;
 mod backend;
 mod chain;
 pub(crate) mod materialise;
 mod plan;
+pub(crate) mod reap;
 pub(crate) mod reclaim;
 mod rw;
 mod seal;

@@ -3,12 +3,11 @@
 //! A directory or blob without a row is garbage by definition, unless the lock on its name says that somebody is making it. So
 //! nothing here guesses by age.
 
-use std::time::Duration;
-
 use mica_layer::Digest;
 use mica_storage_api::{Flow, ObjectKind};
 use mica_storage_loader::Driver;
 
+use super::reap::Patience;
 use super::stage::remove;
 use crate::store::images::{self, collect};
 use crate::store::layers;
@@ -17,17 +16,19 @@ use crate::store::sweep::Swept;
 use crate::store::{Flush, boot_id, names_in};
 use crate::{Engine, Error, Result};
 
-/// How long one call of a driver empties its trash.
-const REAP_STEP: Duration = Duration::from_millis(200);
+/// A blob that takes longer to unlink than to put aside.
+const LARGE_BLOB: u64 = 64 << 20;
 
 impl Engine {
-    /// Takes away what nobody needs, rows first, and gives its bytes back before it returns. Blocks.
-    pub(crate) fn reclaim(&self) -> Result<Swept> {
+    /// Takes away what nobody needs, rows first. Its bytes are free when this returns, or soon. Blocks.
+    pub(crate) fn reclaim(&self, patience: Patience) -> Result<Swept> {
         self.store().make_room();
         let mut all = Swept::default();
         loop {
             let swept = self.store().sweep()?;
-            self.remove_swept(&swept)?;
+            // A disk too full for all the locks needs these bytes back before it takes more.
+            let patience = if swept.partial { Patience::Wait } else { patience };
+            self.remove_swept(&swept, patience)?;
             let more = swept.partial && !swept.is_empty();
             all.absorb(swept);
             if !more {
@@ -38,20 +39,28 @@ impl Engine {
         Ok(all)
     }
 
-    fn remove_swept(&self, swept: &Swept) -> Result<()> {
+    fn remove_swept(&self, swept: &Swept, patience: Patience) -> Result<()> {
+        let leave = patience == Patience::Leave && self.has_reaper();
         for (driver, key, _) in &swept.objects {
             // What cannot be removed now has no row any more, so the next collection takes it.
             if let Err(error) = self.driver(driver).and_then(|driver| remove(&driver, ObjectKind::Layer, key)) {
                 tracing::warn!(driver, key, %error, "cannot remove a snapshot");
             }
         }
-        for (digest, _) in &swept.blobs {
-            if let Err(error) = self.store().remove_blob(digest) {
+        let mut put_aside = false;
+        for (digest, size) in &swept.blobs {
+            let aside = leave && *size >= LARGE_BLOB;
+            let removed = if aside { self.store().put_blob_aside(digest) } else { self.store().remove_blob(digest) };
+            put_aside |= aside;
+            if let Err(error) = removed {
                 tracing::warn!(%digest, %error, "cannot remove a blob");
             }
         }
+        if put_aside {
+            self.start_reaper();
+        }
         for driver in self.drivers_on_disk()? {
-            match self.driver(&driver).and_then(|driver| self.reap_all(&driver)) {
+            match self.driver(&driver).and_then(|driver| self.reap_patiently(&driver, patience)) {
                 Ok(()) => {}
                 Err(error) => tracing::warn!(driver, %error, "cannot empty the driver's trash"),
             }
@@ -60,11 +69,14 @@ impl Engine {
     }
 
     /// Takes away what has no row: what commands left that died. Blocks.
-    pub(crate) fn collect_garbage(&self) -> Result<()> {
+    pub(crate) fn collect_garbage(&self, patience: Patience) -> Result<()> {
         self.sweep_containers()?;
         for name in self.drivers_on_disk()? {
             match self.driver(&name) {
-                Ok(driver) => self.collect_objects(&driver)?,
+                Ok(driver) => {
+                    self.collect_objects(&driver)?;
+                    self.reap_patiently(&driver, patience)?;
+                }
                 Err(error) => tracing::warn!(driver = name, %error, "cannot look for left-overs"),
             }
         }
@@ -92,7 +104,8 @@ impl Engine {
             return Ok(());
         }
         self.store().write(Flush::Now, |db| layers::forget_unflushed(db, &boot))?;
-        self.collect_garbage()?;
+        // The first command of a boot does not wait for what the last boot left to remove.
+        self.collect_garbage(Patience::Leave)?;
         self.store().keep_room();
         fs_err::write(&mark, &boot).map_err(Error::io("write", &mark))
     }
@@ -149,7 +162,7 @@ impl Engine {
                 self.store().write(Flush::Later, |db| layers::set_broken(db, driver.name(), &row.key))?;
             }
         }
-        self.reap_all(driver)
+        Ok(())
     }
 
     pub(crate) fn has_row(&self, driver: &str, kind: ObjectKind, name: &str) -> Result<bool> {
@@ -178,32 +191,4 @@ impl Engine {
         Ok(())
     }
 
-    /// Empties a driver's trash, or waits until who does it has done it. Blocks.
-    pub(crate) fn reap_all(&self, driver: &Driver) -> Result<()> {
-        // Two would only get in each other's way.
-        let _alone = self.store().lock_exclusive(&LockName::Reap(driver.name().to_owned()))?;
-        if self.is_trash_held(driver.name())? {
-            return Ok(());
-        }
-        while reap(driver, REAP_STEP)? {}
-        Ok(())
-    }
-
-    /// Empties a driver's trash for about so long, unless somebody does already. Blocks.
-    pub(crate) fn reap_for(&self, driver: &Driver, budget: Duration) -> Result<()> {
-        match self.store().try_lock(&LockName::Reap(driver.name().to_owned()))? {
-            Some(_alone) if !self.is_trash_held(driver.name())? => reap(driver, budget).map(drop),
-            _ => Ok(()),
-        }
-    }
-
-    /// Drivers that have a directory in the store.
-    pub(crate) fn drivers_on_disk(&self) -> Result<Vec<String>> {
-        names_in(&self.store().root().join("drivers"))
-    }
-}
-
-/// True when something is left.
-fn reap(driver: &Driver, budget: Duration) -> Result<bool> {
-    driver.reap(budget).map_err(|source| Error::Storage { operation: "empty the trash", source })
 }

@@ -2,18 +2,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use mica_layer::{Change, ChangeKind, compare_trees};
 use mica_storage_api::{ErrorKind, Flow, MountArgs, MountFlags, ObjectKind, StageKind};
 use mica_storage_loader::Driver;
 
 use super::chain::{Chain, key, keys};
+use super::reap::BUDGET;
 use super::stage::remove;
 use crate::{Engine, Error, Result};
-
-/// What a person waits for when a container is removed.
-const REAP_BUDGET: Duration = Duration::from_millis(20);
 
 /// Whether a writable tree must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +76,11 @@ impl Engine {
         self.blocking(move |engine| usage(&engine.driver(&driver)?, ObjectKind::Rw, &id)).await
     }
 
-    /// [`Engine::rw_remove`], blocking. What is small goes at once; the rest of the trash waits for the next command.
+    /// [`Engine::rw_remove`], blocking. What is small goes at once, the rest by the reaper.
     pub(crate) fn remove_rw(&self, driver: &str, id: &str) -> Result<()> {
         let driver = self.driver(driver)?;
         remove(&driver, ObjectKind::Rw, id)?;
-        self.reap_for(&driver, REAP_BUDGET)
+        self.reap_soon(&driver, BUDGET)
     }
 
     /// [`Engine::rw_create`], blocking.

@@ -29,8 +29,8 @@ impl Drop for OpenStage {
     fn drop(&mut self) {
         if let Some(stage) = self.stage.take() {
             drop(stage);
-            // A layer may be large, and nobody else would empty the trash soon. What is left waits for the next command.
-            let _ = self.engine.reap_for(&self.driver, REAP_BUDGET);
+            // A layer may be large; the reaper takes what does not go at once.
+            let _ = self.engine.reap_soon(&self.driver, REAP_BUDGET);
         }
     }
 }

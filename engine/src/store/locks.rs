@@ -95,6 +95,11 @@ impl Store {
         self.lock(name, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// True when the lock's file is there. For a lock that is never shared that means: somebody holds it, or was killed.
+    pub(crate) fn has_lock_file(&self, name: &LockName) -> bool {
+        self.root().join("locks").join(name.file_name()).exists()
+    }
+
     /// Takes away the files of locks that nobody holds: those of owners that were killed.
     pub(crate) fn tidy_locks(&self) -> Result<()> {
         let directory = self.root().join("locks");

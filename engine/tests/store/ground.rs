@@ -10,7 +10,7 @@ use mica_engine::build::{BuildHost, BuildOutcome, BuildProgress, BuildRequest, B
 use mica_engine::image::ImageConfig;
 use mica_engine::ops::load::{ArchiveSource, Loaded, Silent};
 use mica_engine::runtime::{ExecRequest, Runtime, Session, StartRequest};
-use mica_engine::{Durability, Engine, Error, Kind, Options, Result};
+use mica_engine::{Durability, Engine, Error, Kind, Options, Reaping, Result};
 use mica_layer::Digest;
 use mica_storage_loader::SearchPath;
 use serde_json::{Value, json};
@@ -84,6 +84,7 @@ pub fn open_with(directory: &Path, driver: &str, builder: Arc<dyn Builder>) -> E
         durability: Durability::Full,
         rootless: false,
         self_command: Vec::new(),
+        reaping: Reaping::Foreground,
     })
     .unwrap()
 }
@@ -349,6 +350,10 @@ impl Runtime for Nothing {
     }
 
     async fn wait(&self, _run_dir: &Path) -> Result<()> {
+        nothing()
+    }
+
+    fn detach(&self, _command: &[String]) -> Result<()> {
         nothing()
     }
 }

@@ -7,6 +7,7 @@ mod cgroup;
 mod client;
 mod command;
 mod console;
+mod detach;
 mod embedded;
 mod enter;
 mod exec;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let done = match request {
         Request::Start { request, cache } => start::run(*request, cache, root, socket),
         Request::Exec(request) => exec::run(*request, socket),
+        Request::Detach(command) => detach::run(&command),
     };
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -28,8 +28,6 @@ pub fn run(driver: &str) -> Result<()> {
     let sandbox = Sandbox::new("story", driver)?;
     let empty = sandbox.bytes()?;
     node_image(&sandbox)?;
-    // A removed container's files go to the trash at once and from there in their own time; `prune` empties it.
-    sandbox.read(&["system", "prune", "-f"])?;
     let with_node = sandbox.bytes()?;
 
     application(&sandbox)?;
@@ -39,7 +37,6 @@ pub fn run(driver: &str) -> Result<()> {
     history(&sandbox)?;
     removal(&sandbox)?;
 
-    sandbox.read(&["system", "prune", "-f"])?;
     ensure!(
         sandbox.bytes()? == with_node,
         "`rmi` of the application left {} bytes more than before the build",

@@ -14,6 +14,7 @@ use mica_storage_loader::Driver;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Check;
+use crate::storage::reap::Patience;
 use crate::store::container_state::{Observed, monitored, observe};
 use crate::store::images::{self, collect};
 use crate::store::locks::LockName;
@@ -80,7 +81,7 @@ impl Check<'_> {
         self.mounts()?;
         self.locks()?;
         if self.options.repair {
-            self.engine.collect_garbage()?;
+            self.engine.collect_garbage(Patience::Wait)?;
         }
         Ok(())
     }
