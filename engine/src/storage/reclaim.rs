@@ -190,5 +190,4 @@ impl Engine {
         }
         Ok(())
     }
-
 }

@@ -7,6 +7,7 @@ use mica_storage_api::{ObjectKind, StageArgs, StageKind, Whiteout};
 use mica_storage_loader::{Driver, Stage};
 
 use super::chain::{key, keys};
+use super::reap::BUDGET;
 use crate::store::fresh_id;
 use crate::store::locks::{Lock, LockName};
 use crate::{Engine, Error, Result};
@@ -92,7 +93,13 @@ impl OpenStage {
     fn commit(mut self, name: &str) -> Result<u64> {
         let name = key(name)?;
         let stage = self.stage.take().expect("a stage is taken by the one commit that consumes it");
-        stage.commit(name).map_err(|source| Error::Storage { operation: "commit a snapshot", source })
+        let viewed = stage.merged().is_some();
+        let bytes = stage.commit(name).map_err(|source| Error::Storage { operation: "commit a snapshot", source })?;
+        if viewed {
+            // What showed the parents while the layer was written has gone to the trash, and it may be a whole tree.
+            let _ = self.engine.reap_soon(&self.driver, BUDGET);
+        }
+        Ok(bytes)
     }
 
     fn stage(&self) -> &Stage {

@@ -110,7 +110,6 @@ fn attributes_without_data(ground: &Ground<'_>) -> Outcome {
         ("dangling", time),
         ("special/null", mode),
         ("special/block", owner),
-        ("special/socket", time),
         ("special/setuid", owner),
         ("special/setgid", owner),
         ("tmp", time),
