@@ -28,7 +28,10 @@ pub fn run(_args: &[String]) -> Result<()> {
     output::part("fixtures", fixtures::run)?;
     // Each of these re-executes itself in a mount namespace of its own, so it runs as a command. Cargo starts it: the
     // tests above may have built xtask again, with other features, over the file that runs here.
-    for task in [&["conformance"][..], &["integration", "all"]] {
+    // A fixed seed, so that a run can be repeated; other points are for whoever runs the tasks by hand.
+    let points = ["--points", "200", "--seed", "1"];
+    let faults = ["crash", "enospc"].map(|task| [&[task][..], &points].concat());
+    for task in [&["conformance"][..], &["integration", "all"], &faults[0], &faults[1]] {
         output::part(&task.join(" "), || sh::run(cargo(&["xtask"]).args(task)))?;
     }
     output::line("everything passed");

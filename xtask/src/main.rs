@@ -23,7 +23,7 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
 
   demo [--keep] [--yes]        the whole story once, from system packages to a removed container
-  test                         everything CI runs: tidy, fmt, clippy, tests, conformance, integration, docs
+  test                         everything CI runs: tidy, fmt, clippy, tests, conformance, integration, faults, docs
   ci                           the same
   setup [--print]              installs the system packages that building and testing need
   build                        release build with drivers and monitor staged beside the binary
