@@ -4,6 +4,7 @@
 //! attributes, holes and hard links are kept. Neither root is ever left, whoever changes what is in them meanwhile
 //! (CVE-2018-15664, CVE-2019-10152): every path is resolved by the kernel inside its root.
 
+mod changes;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+pub use self::changes::copy_changes;
 use self::node::{Name, Overrides, Ways};
 use crate::attributes;
 use crate::beneath::{self, NewDir};

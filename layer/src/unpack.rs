@@ -35,6 +35,8 @@ pub struct Unpack<'a> {
     pub expected_size: Option<u64>,
     /// The digest the uncompressed bytes must have.
     pub expected_diff_id: Option<DiffId>,
+    /// The most bytes the uncompressed archive may have, where the source is compressed.
+    pub max_uncompressed: Option<u64>,
     /// Bounds on what is applied.
     pub limits: Limits,
 }
@@ -50,6 +52,7 @@ impl<'a> Unpack<'a> {
             expected_digest: None,
             expected_size: None,
             expected_diff_id: None,
+            max_uncompressed: None,
             limits: Limits::default(),
         }
     }
@@ -88,14 +91,15 @@ pub struct Unpacked {
 /// The first cause of a failure is what is reported: a source that breaks off rather than the archive it cut short.
 /// When this fails the target holds an unspecified part of the layer: the caller drops its stage.
 pub fn unpack(request: Unpack<'_>) -> Result<Unpacked> {
-    let Unpack { source, target, reader, blob, expected_digest, expected_size, expected_diff_id, limits } = request;
+    let Unpack { source, target, reader, blob, expected_digest, expected_size, expected_diff_id, limits, .. } = request;
+    let most = request.max_uncompressed.unwrap_or(u64::MAX);
     let algorithm = expected_digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
     let diff_algorithm = expected_diff_id.as_ref().map_or(Algorithm::Sha256, |d| d.0.algorithm());
     let (end, rest) = std::thread::scope(|scope| {
         let (feed, stream) = pipe::new();
         let producer = scope.spawn(move || read(source, blob, Hasher::with(algorithm), expected_size, feed));
         let separate = (diff_algorithm != algorithm).then_some(diff_algorithm);
-        let mut end = End { target, reader, limits };
+        let mut end = End { target, reader, limits, most };
         let rest = consume(scope, stream, separate, diff_algorithm, &mut end);
         (join(producer), rest)
     });
@@ -166,7 +170,8 @@ fn consume<'scope>(
     }
     let (feed, decoded) = pipe::new();
     let (forward, hashed) = pipe::relay(decoded);
-    let decoder = scope.spawn(move || decode(compression, stream, feed));
+    let most = end.most;
+    let decoder = scope.spawn(move || decode(compression, stream, feed, most));
     let hasher = scope.spawn(move || {
         let mut hasher = Hasher::with(algorithm);
         let size = forward.run(|bytes| hasher.update(bytes));
@@ -178,14 +183,19 @@ fn consume<'scope>(
     Ok(Rest { compression, diff, applied: applied? })
 }
 
-fn decode(compression: Compression, stream: Stream, mut feed: Feed) -> Result<()> {
+fn decode(compression: Compression, stream: Stream, mut feed: Feed, most: u64) -> Result<()> {
     let mut decoder = Decoder::of(compression, stream)?;
+    let mut size = 0;
     while let Some(mut buffer) = feed.buffer() {
         let filled = pipe::fill(&mut decoder, &mut buffer)
             .map_err(|source| Error::Decompress { compression: compression.name(), source })?;
         if filled == 0 {
             feed.end();
             break;
+        }
+        size += filled as u64;
+        if compression != Compression::None && size > most {
+            return Err(Error::Limit { what: "bytes when it is uncompressed", limit: most });
         }
         feed.send(buffer, filled);
     }
@@ -197,6 +207,7 @@ struct End<'a> {
     target: Option<Target<'a>>,
     reader: Option<&'a mut ArchiveReader<'a>>,
     limits: Limits,
+    most: u64,
 }
 
 impl End<'_> {

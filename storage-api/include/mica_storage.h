@@ -93,6 +93,7 @@ typedef struct mica_error {
 #define MICA_CAP_VOLATILE (UINT64_C(1) << 11)          /* MICA_MOUNT_VOLATILE saves work */
 #define MICA_CAP_USERNS (UINT64_C(1) << 12)            /* works without root, inside a user namespace */
 #define MICA_CAP_SELF_DURABLE (UINT64_C(1) << 13)      /* stage_commit() is durable: the engine skips its syncfs */
+#define MICA_CAP_RW_DURABLE (UINT64_C(1) << 14)        /* a new rw object is on the disk when anything later there is */
 
 /* How a deletion is written into a stage's target. */
 enum mica_whiteout {
@@ -253,7 +254,7 @@ MICA_EXPORT const mica_plugin *mica_storage_plugin_v1(uint32_t host_major, uint3
 typedef const mica_plugin *(*mica_entry_fn)(uint32_t host_major, uint32_t host_minor);
 
 /* What a file says about itself without being run: an ELF note in a section that begins with ".note".  A driver has
- * `MICA_PLUGIN_NOTE("name", "version");` once, at file scope; a file without one works too, but has to be run to be listed. */
+ * `MICA_PLUGIN_NOTE("name", "version");` once, at file scope; a file without one works too, and lists without its version. */
 #define MICA_NOTE_OWNER "Mica"
 #define MICA_NOTE_TYPE 1u
 typedef struct mica_note {

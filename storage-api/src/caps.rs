@@ -32,11 +32,13 @@ bitflags::bitflags! {
         const USERNS = 1 << 12;
         /// A commit is durable when it returns: the engine skips its syncfs.
         const SELF_DURABLE = 1 << 13;
+        /// A new rw object is on the disk as soon as anything later on its file system is: the engine skips its syncfs.
+        const RW_DURABLE = 1 << 14;
     }
 }
 
 impl Caps {
-    /// The names in this set, in the order of the bits, as `mica storage ls` and the conformance suite print them.
+    /// The names in this set, in the order of the bits, as `mica storage info` and the conformance suite print them.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.iter_names().map(|(name, _)| name)
     }

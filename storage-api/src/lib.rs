@@ -7,7 +7,7 @@
 //! contract for other languages.
 //!
 //! Reading order: [`driver`] (the verbs), [`args`] and [`caps`] (the values), [`error`], [`host`] (what the engine offers
-//! back), [`layout`], [`tree`] and [`copy`] (directory work most drivers share), [`sys`] (kernel calls without a safe wrapper
+//! back), [`layout`], [`tree`], [`copy`], [`changes`] and [`project`] (directory work most drivers share), [`sys`] (kernel calls without a safe wrapper
 //! elsewhere), [`abi`] (the C side).
 //!
 //! Deliberately absent: async, logging frameworks, tar, images, the names users see, the environment.
@@ -15,12 +15,14 @@
 pub mod abi;
 pub mod args;
 pub mod caps;
+pub mod changes;
 pub mod copy;
 pub mod driver;
 pub mod error;
 pub mod host;
 pub mod key;
 pub mod layout;
+pub mod project;
 pub mod sys;
 pub mod tree;
 

@@ -57,6 +57,32 @@ pub fn clone_mount(dir: BorrowedFd<'_>, set: MountAttr) -> Result<OwnedFd, Errno
     Ok(mount)
 }
 
-fn last_errno() -> Errno {
+/// Lets the disk begin with what has been written to a file, and waits until it has it. Nothing is durable by that: neither the
+/// disk's own cache nor where the bytes are has been flushed, so an `fdatasync` has to follow, which then has little to do.
+#[expect(unsafe_code, reason = "sync_file_range(2) is in neither rustix nor nix")]
+pub fn write_back(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the descriptor is open for the call, and no memory is handed over.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_back_and_nothing_else() {
+        let file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut &file, &[7; 100_000]).unwrap();
+        assert_eq!(write_back(file.as_fd()), Ok(()));
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(write_back(writer.as_fd()), Err(Errno::SPIPE));
+    }
 }

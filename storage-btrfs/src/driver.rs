@@ -5,16 +5,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mica_storage_api::changes::tell;
 use mica_storage_api::layout::{Layout, filesystem_name, open_dir};
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
-    Caps, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind, OpenArgs,
-    Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
+    Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind,
+    OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use crate::changes;
 use crate::ioctl::{self, Access};
+use crate::quota::Quotas;
 use crate::stage::BtrfsStage;
 use crate::subvolume;
 
@@ -26,17 +29,21 @@ const EMPTY: &str = "empty";
 pub struct Btrfs {
     layout: Arc<Layout>,
     empty: OwnedFd,
+    quotas: Arc<Quotas>,
+    rootless: bool,
 }
 
 impl StorageDriver for Btrfs {
     const NAME: &'static CStr = c"btrfs";
+    const OPTIONS: &'static CStr =
+        c"quota=simple  turn simple quotas on, for the whole file system, so that containers can be limited";
     type Stage = BtrfsStage;
 
     fn open(_: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
-        if let Some(option) = args.options.first() {
+        if let Some(option) = args.options.iter().find(|option| **option != "quota=simple") {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("unknown storage option `{option}`: the btrfs driver has none"),
+                format!("unknown storage option `{option}`: the btrfs driver knows `quota=simple`"),
             ));
         }
         let backing_fs = filesystem_name(args.root)?;
@@ -52,21 +59,32 @@ impl StorageDriver for Btrfs {
         let layout = Layout::open(args.root)?;
         // Also the probe: whoever may not create subvolumes here hears of it now.
         let empty = open_empty(args)?;
+        let mut quotas = Quotas::find(args.root)?;
+        if !args.options.is_empty() {
+            quotas = quotas.enable(args.root)?;
+        }
+        // Making a snapshot commits the transaction with all that was named before.
+        let mut caps = Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::REFLINK | Caps::RW_DURABLE;
+        caps.set(Caps::CHANGES, !args.rootless);
+        caps.set(Caps::QUOTA_BYTES, quotas.groups().is_ok());
         let info = Info {
-            caps: Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::REFLINK,
+            caps,
             max_parents: 0,
             whiteout: Whiteout::Direct,
             backing_fs,
-            detail: "snapshots".to_owned(),
+            detail: if quotas.groups().is_ok() { "snapshots, simple quotas" } else { "snapshots" }.to_owned(),
         };
-        Ok((Self { layout: Arc::new(layout), empty }, info))
+        Ok((Self { layout: Arc::new(layout), empty, quotas: Arc::new(quotas), rootless: args.rootless }, info))
     }
 
     fn stage_begin(&self, args: &StageArgs<'_>) -> Result<BtrfsStage> {
-        if args.quota_bytes != 0 || args.quota_inodes != 0 {
-            return Err(Error::unsupported("a quota"));
+        if args.quota_inodes != 0 {
+            return Err(Error::new(ErrorKind::Unsupported, "btrfs limits bytes and no inodes"));
         }
-        BtrfsStage::begin(Arc::clone(&self.layout), args)
+        if args.quota_bytes != 0 {
+            self.quotas.groups()?;
+        }
+        BtrfsStage::begin(Arc::clone(&self.layout), Arc::clone(&self.quotas), args)
     }
 
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
@@ -95,6 +113,24 @@ impl StorageDriver for Btrfs {
         }
     }
 
+    fn changes(
+        &self,
+        rw_id: Key<'_>,
+        parents: &[Key<'_>],
+        yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
+    ) -> Result<()> {
+        if self.rootless {
+            // The search takes root.
+            return Err(Error::fallback());
+        }
+        let tree = subvolume::open(&self.layout, ObjectKind::Rw, rw_id)?;
+        let layer = match parents.first() {
+            Some(&top) => subvolume::open(&self.layout, ObjectKind::Layer, top)?,
+            None => open_dir(self.empty.as_fd(), ".").during(|| "open the empty subvolume")?,
+        };
+        tell(&changes::find(tree.as_fd(), layer.as_fd())?, tree.as_fd(), yield_change)
+    }
+
     fn usage(&self, kind: ObjectKind, id: Key<'_>) -> Result<Usage> {
         // What a snapshot shares is counted too: telling it apart takes a quota group or a walk of all extents.
         tree::usage(subvolume::open(&self.layout, kind, id)?.as_fd())
@@ -105,7 +141,11 @@ impl StorageDriver for Btrfs {
     }
 
     fn reap(&self, budget: Duration) -> Result<Left> {
-        self.layout.reap_with(budget, subvolume::delete)
+        let left = self
+            .layout
+            .reap_with(budget, |trash, name, deadline| subvolume::delete(trash, name, deadline, &self.quotas))?;
+        self.quotas.sweep(self.layout.trash())?;
+        Ok(left)
     }
 
     fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {

@@ -9,14 +9,18 @@
 //!        locks/         the host's
 //! ```
 //! A snapshot costs the same for any tree, so deletions happen in the tree itself and a mount shows one subvolume. No `btrfs`
-//! program is run. Quotas are left as they are: a qgroup per snapshot made creation forty times slower.
+//! program is run. Quotas are left as they are unless `quota=simple` asks for them; where simple quotas are on, containers can be
+//! limited.
 //!
-//! Reading order: `driver` is the verbs, `stage` what is being written, `subvolume` the few operations on one, `ioctl` the kernel's numbers.
+//! Reading order: `driver` is the verbs, `stage` what is being written, `subvolume` the few operations on one, `quota` the limits
+//! of containers, `changes` what one has changed, `ioctl` the kernel's numbers.
 //!
-//! Deliberately absent: changes (the engine compares both trees), send and receive, mounting the file system.
+//! Deliberately absent: send and receive, mounting the file system.
 
+mod changes;
 mod driver;
 mod ioctl;
+mod quota;
 mod stage;
 mod subvolume;
 

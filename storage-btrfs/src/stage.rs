@@ -6,12 +6,14 @@ use std::sync::Arc;
 use mica_storage_api::layout::{Layout, dress_root};
 use mica_storage_api::{Key, KeyBuf, ObjectKind, Result, Stage, StageArgs, StageKind, Target, Whiteout};
 
+use crate::quota::Quotas;
 use crate::subvolume;
 
 /// A stage of the btrfs driver.
 #[derive(Debug)]
 pub struct BtrfsStage {
     layout: Arc<Layout>,
+    quotas: Arc<Quotas>,
     kind: StageKind,
     id: KeyBuf,
     dir: OwnedFd,
@@ -19,15 +21,19 @@ pub struct BtrfsStage {
 }
 
 impl BtrfsStage {
-    pub(crate) fn begin(layout: Arc<Layout>, args: &StageArgs<'_>) -> Result<Self> {
+    pub(crate) fn begin(layout: Arc<Layout>, quotas: Arc<Quotas>, args: &StageArgs<'_>) -> Result<Self> {
         let dir = match (args.kind, args.parents.first()) {
             (StageKind::Promote, _) => subvolume::open(&layout, ObjectKind::Rw, args.id)?,
             (StageKind::Layer | StageKind::Rw, Some(&top)) => subvolume::snapshot(&layout, top, args.id)?,
             (StageKind::Layer | StageKind::Rw, None) => subvolume::create(&layout, args.id)?,
         };
-        let stage = Self { layout, kind: args.kind, id: args.id.to_owned(), dir, finished: false };
+        // From here on, dropping the stage removes what was made.
+        let stage = Self { layout, quotas, kind: args.kind, id: args.id.to_owned(), dir, finished: false };
         if stage.kind != StageKind::Promote && args.parents.is_empty() {
             dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?;
+        }
+        if args.quota_bytes != 0 {
+            stage.quotas.groups()?.limit(stage.dir.as_fd(), args.quota_bytes)?;
         }
         Ok(stage)
     }
@@ -44,6 +50,7 @@ impl BtrfsStage {
             }
             StageKind::Promote => {
                 self.layout.publish((ObjectKind::Rw, id), (ObjectKind::Layer, key))?;
+                self.quotas.lift(self.dir.as_fd());
                 subvolume::freeze(self.dir.as_fd(), key)
             }
         }

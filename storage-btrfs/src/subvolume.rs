@@ -11,6 +11,7 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::ioctl::{self, Access, SUBVOLUME_ROOT_INODE};
+use crate::quota::Quotas;
 
 /// How deep subvolumes of a container may nest before reaping gives up on it. Each level keeps descriptors open.
 const DEEPEST: usize = 64;
@@ -63,9 +64,14 @@ pub(crate) fn discard(layout: &Layout, kind: ObjectKind, id: Key<'_>) -> Result<
 }
 
 /// Deletes an entry of the trash: a subvolume with all that nest in it, or whatever else lies there.
-pub(crate) fn delete(trash: BorrowedFd<'_>, name: &CStr, deadline: Option<Instant>) -> Result<Deleted> {
-    let outcome =
-        destroy_nested(trash, name, 0).during(|| format!("destroy the subvolume `trash/{}`", name.to_string_lossy()));
+pub(crate) fn delete(
+    trash: BorrowedFd<'_>,
+    name: &CStr,
+    deadline: Option<Instant>,
+    quotas: &Quotas,
+) -> Result<Deleted> {
+    let outcome = destroy_nested(trash, name, 0, quotas)
+        .during(|| format!("destroy the subvolume `trash/{}`", name.to_string_lossy()));
     match outcome {
         Ok(true) => Ok(Deleted::Wholly),
         Ok(false) => tree::remove(trash, name, deadline),
@@ -81,7 +87,7 @@ pub(crate) fn is_subvolume(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
 }
 
 /// Destroys a subvolume after its children; `false` when it is none.
-fn destroy_nested(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> rustix::io::Result<bool> {
+fn destroy_nested(parent: BorrowedFd<'_>, name: &CStr, depth: usize, quotas: &Quotas) -> rustix::io::Result<bool> {
     let subvolume = match tree::open(parent, name) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return Ok(true),
@@ -91,6 +97,7 @@ fn destroy_nested(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> rustix::
     if !is_subvolume(subvolume.as_fd())? {
         return Ok(false);
     }
+    quotas.lift(subvolume.as_fd());
     let gone = |outcome| match outcome {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(errno) => Err(errno),
@@ -110,7 +117,7 @@ fn destroy_nested(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> rustix::
         };
         let (Ok(dir), Ok(name)) = (std::ffi::CString::new(dir), std::ffi::CString::new(name)) else { continue };
         let dir = open_below(subvolume.as_fd(), &dir)?;
-        destroy_nested(dir.as_fd(), &name, depth + 1)?;
+        destroy_nested(dir.as_fd(), &name, depth + 1, quotas)?;
     }
     match ioctl::destroy(parent, name.to_bytes()) {
         // What is left are the directories that stand where a snapshot was taken of a nested subvolume.

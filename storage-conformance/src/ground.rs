@@ -118,15 +118,7 @@ impl Ground<'_> {
 
     /// Every object, sorted.
     pub(crate) fn list(&self) -> Outcome<Vec<(ObjectKind, String)>> {
-        let mut found = Vec::new();
-        self.driver
-            .list(&mut |kind, name| {
-                found.push((kind, name.to_string()));
-                Flow::Continue
-            })
-            .doing(|| "list the objects".to_owned())?;
-        found.sort();
-        Ok(found)
+        listed(self.driver)
     }
 
     /// A failure unless exactly these objects exist.
@@ -155,6 +147,19 @@ impl Mounted {
     }
 }
 
+/// Every object of a driver, sorted.
+pub(crate) fn listed(driver: &Driver) -> Outcome<Vec<(ObjectKind, String)>> {
+    let mut found = Vec::new();
+    driver
+        .list(&mut |kind, name| {
+            found.push((kind, name.to_string()));
+            Flow::Continue
+        })
+        .doing(|| "list the objects".to_owned())?;
+    found.sort();
+    Ok(found)
+}
+
 /// Where a stage wants its content.
 pub(crate) fn filling(stage: &Stage) -> Outcome<Filling<'_>> {
     Ok(Filling { target: Writer { root: stage.target() }, style: stage.whiteout() })
@@ -164,8 +169,8 @@ pub(crate) fn key(name: &str) -> Outcome<Key<'_>> {
     Key::new(name).doing(|| "make a key".to_owned())
 }
 
-fn keys(names: &[&str]) -> Outcome<Vec<KeyBuf>> {
-    names.iter().map(|name| KeyBuf::new(name).doing(|| "make a key".to_owned())).collect()
+pub(crate) fn keys(names: &[impl AsRef<str>]) -> Outcome<Vec<KeyBuf>> {
+    names.iter().map(|name| KeyBuf::new(name.as_ref()).doing(|| "make a key".to_owned())).collect()
 }
 
 /// A failure unless the call failed in this way.

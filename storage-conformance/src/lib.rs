@@ -22,12 +22,15 @@ pub mod harness;
 mod ids;
 mod leaks;
 mod model;
+mod performer;
 mod report;
 mod sample;
 pub mod scratch;
+mod script;
 mod tree;
 mod verdict;
 mod whiteout;
+mod work;
 mod worker;
 mod writer;
 
@@ -67,7 +70,7 @@ pub enum Depth {
     /// Some seconds.
     #[default]
     Quick,
-    /// Also every system call of a driver as the moment of a kill, and many more random sequences: about a minute.
+    /// Deeper chains, and many more random sequences and kills: about a minute.
     Thorough,
 }
 
@@ -96,6 +99,11 @@ pub enum Error {
         /// What it said.
         source: mica_storage_loader::Error,
     },
+}
+
+/// The names of all cases, in the order in which they run.
+pub fn case_names() -> impl Iterator<Item = &'static str> {
+    cases::all().map(|case| case.name)
 }
 
 /// Runs every case below the directory `scratch`, telling `each` how it ended, and leaves the directory as it was.

@@ -22,7 +22,12 @@ pub(crate) struct Model {
 impl Model {
     /// Makes an empty one with the root directory that a layer without parents has.
     pub(crate) fn new(ground: &Ground<'_>) -> Outcome<Self> {
-        let path = ground.root.with_extension("model");
+        Self::new_beside(ground, "model")
+    }
+
+    /// The same under another name, for a case that needs two.
+    pub(crate) fn new_beside(ground: &Ground<'_>, name: &str) -> Outcome<Self> {
+        let path = ground.root.with_extension(name);
         fs_err::create_dir(&path).doing(|| "make the model".to_owned())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&path, flags, Mode::empty()).doing(|| "open the model".to_owned())?;

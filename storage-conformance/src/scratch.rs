@@ -62,7 +62,7 @@ pub fn mount_loop_btrfs(directory: &Path) -> io::Result<PathBuf> {
     fs_err::create_dir(&mount_point)?;
     fs_err::File::create(&image)?.set_len(1 << 30)?;
     let mounted = checked(Command::new("mkfs.btrfs").arg("--quiet").arg(&image)).and_then(|()| {
-        checked(Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime"]).arg(&image).arg(&mount_point))
+        checked(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).arg(&image).arg(&mount_point))
     });
     fs_err::remove_file(&image)?;
     mounted.map(|()| mount_point)

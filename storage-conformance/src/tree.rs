@@ -60,6 +60,12 @@ impl Tree {
         self
     }
 
+    /// The same without any modification time.
+    pub(crate) fn without_times(mut self) -> Self {
+        self.nodes.values_mut().for_each(|node| node.mtime = (0, 0));
+        self
+    }
+
     fn differences(&self, expected: &Self) -> Vec<String> {
         let mut found = Vec::new();
         for (path, node) in &expected.nodes {

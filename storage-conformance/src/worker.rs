@@ -7,10 +7,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mica_storage_api::{ErrorKind, StageArgs, StageKind};
+use mica_storage_api::{Caps, ErrorKind, StageArgs, StageKind};
 use mica_storage_loader::{Driver, OpenArgs, Plugin};
 
 use crate::ground::key;
+use crate::performer::Performer;
+use crate::script::Script;
 use crate::verdict::{Context, Outcome, Stop, ensure};
 use crate::writer::Writer;
 
@@ -65,6 +67,7 @@ fn serve(verb: &str, plugin: impl FnOnce() -> Result<Plugin, mica_storage_loader
         .doing(|| "open the driver".to_owned())?;
     match verb {
         "commit" => commit(&driver, &name),
+        "script" => script(&driver, &name),
         "reap" => {
             say("ready");
             wait()?;
@@ -89,6 +92,27 @@ fn commit(driver: &Driver, name: &str) -> Outcome<String> {
         Err(error) if error.kind() == ErrorKind::Exists => Ok("exists".to_owned()),
         Err(error) => Err(error).doing(|| "commit".to_owned()),
     }
+}
+
+/// Does the first steps of a sequence, whose seed, prefix and number of steps the parent names, and waits to be killed.
+fn script(driver: &Driver, name: &str) -> Outcome<String> {
+    let mut words = name.split(' ');
+    let mut word = || words.next().ok_or_else(|| Stop::Fail(format!("`{name}` is no sequence")));
+    let (seed, prefix, count) = (word()?, word()?, word()?);
+    let seed = seed.parse().doing(|| "read the seed".to_owned())?;
+    let count: u32 = count.parse().doing(|| "read the number of steps".to_owned())?;
+    let mut script = Script::new(seed, prefix, driver.info().caps.contains(Caps::PROMOTE));
+    let mut performer = Performer::new(driver);
+    say("ready");
+    wait()?;
+    for _ in 0..count {
+        let step = script.next();
+        performer.perform(&step, &script)?;
+        say("did");
+    }
+    say("paused");
+    wait()?;
+    Ok("done".to_owned())
 }
 
 /// The parent lets all go at the same moment, or kills us here.
@@ -151,6 +175,29 @@ impl Worker {
                 return Ok(answer.trim().to_owned());
             }
         }
+    }
+
+    /// Hears it until it says this; anything but progress before it is a failure.
+    pub(crate) fn answers_until(&mut self, last: &str) -> Outcome {
+        loop {
+            match self.answer()? {
+                answer if answer == last => return Ok(()),
+                answer if answer == "did" => {}
+                answer => return Err(Stop::Fail(format!("the other process says `{answer}`"))),
+            }
+        }
+    }
+
+    /// Ends it as a crash would, and yields all that it said until then.
+    pub(crate) fn kill_and_hear(mut self) -> Outcome<Vec<String>> {
+        self.child.kill().doing(|| "kill the other process".to_owned())?;
+        self.child.wait().doing(|| "wait for the killed process".to_owned())?;
+        let mut said = Vec::new();
+        while let Ok(answer) = self.answer() {
+            ensure!(!answer.starts_with("failed"), "the other process says `{answer}`");
+            said.push(answer);
+        }
+        Ok(said)
     }
 
     /// Ends it as a crash would, and yields its process id.

@@ -33,6 +33,14 @@ pub enum Error {
         /// The reason.
         source: Refusal,
     },
+    /// What a driver is to be pinned to is no digest.
+    #[error("the driver `{name}` is pinned to `{digest}`, which is not `sha256:` and 64 hexadecimal digits")]
+    Pin {
+        /// The driver.
+        name: String,
+        /// What was given.
+        digest: String,
+    },
     /// A verb of a loaded driver failed.
     #[error("storage driver `{driver}`: {operation} failed")]
     Call {
@@ -49,7 +57,7 @@ impl Error {
     /// How to react.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name { .. } => ErrorKind::Invalid,
+            Self::Name { .. } | Self::Pin { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Refused { source, .. } => source.kind(),
             Self::Call { source, .. } => source.kind,
@@ -105,6 +113,25 @@ pub enum Refusal {
         /// Its permission bits.
         mode: u32,
     },
+    /// It is no shared library of this machine, or not all of one.
+    #[error("it is no shared library: {how}")]
+    NotALibrary {
+        /// What it is instead.
+        how: &'static str,
+    },
+    /// The configuration names another file of this driver.
+    #[error("its digest is `{found}`, the configuration pins `{expected}`")]
+    Pinned {
+        /// The digest it has.
+        found: String,
+        /// The digest it must have.
+        expected: String,
+    },
+    /// Drivers are pinned by name, and it has none before it is loaded.
+    #[error(
+        "drivers are pinned, and neither its file name nor a note says which one it is; call it `libmica_storage_NAME.so`"
+    )]
+    Unnamed,
     /// The dynamic linker failed.
     #[error("cannot load it: {reason}")]
     Link {
@@ -168,9 +195,12 @@ impl Refusal {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Unreadable { .. } | Self::Symlink { .. } | Self::Owner { .. } | Self::Writable { .. } => {
-                ErrorKind::Permission
-            }
+            Self::Unreadable { .. }
+            | Self::Symlink { .. }
+            | Self::Owner { .. }
+            | Self::Writable { .. }
+            | Self::Pinned { .. }
+            | Self::Unnamed => ErrorKind::Permission,
             _ => ErrorKind::Invalid,
         }
     }

@@ -1,8 +1,8 @@
 //! Finds, checks and loads storage drivers, and calls them safely.
 //!
-//! The order of events: [`SearchPath`] says where plugins may lie, [`discover`] finds the file of a name, [`Plugin::load`]
-//! refuses files that somebody else could have written, loads the rest for ever and checks the table, [`Plugin::open`]
-//! yields a [`Driver`], whose methods are the verbs of `mica_storage.h` as safe Rust. A driver is not trusted to be right:
+//! The order of events: [`SearchPath`] says where plugins may lie and which are pinned, [`SearchPath::load`] finds the file
+//! of a name, refuses one that somebody else could have written or whose note is wrong, loads the rest for ever and checks
+//! the table, [`Plugin::open`] yields a [`Driver`], whose methods are the verbs of `mica_storage.h` as safe Rust. A driver is not trusted to be right:
 //! whatever it returns is checked, and an [`Error`] names the driver and the verb.
 //!
 //! The host's side of the contract lives here too: the log, the `locks/` directory inside each driver's root, the tree copy.
@@ -13,7 +13,10 @@
 mod call;
 mod driver;
 mod error;
+mod examine;
 mod host;
+mod note;
+mod pins;
 mod plugin;
 mod search;
 mod stage;
@@ -23,7 +26,10 @@ mod yielding;
 
 pub use driver::Driver;
 pub use error::{Error, Refusal, Result};
+pub use examine::Examined;
 pub use host::{HostServices, NoServices};
+pub use note::Note;
+pub use pins::Pins;
 pub use plugin::{OpenArgs, Plugin, PluginInfo};
 pub use search::{Candidate, SearchPath, candidates, discover};
 pub use stage::Stage;

@@ -10,9 +10,11 @@ use rustix::io::Errno;
 
 use crate::driver::Driver;
 use crate::error::{Error, Refusal, Result};
+use crate::examine::{self, Examined};
 use crate::host::{HostServices, NoServices};
+use crate::pins::Pins;
+use crate::search;
 use crate::table::{self, Table, Texts};
-use crate::{search, trust};
 
 /// What a plugin says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,17 +64,21 @@ impl<'a> OpenArgs<'a> {
 }
 
 impl Plugin {
-    /// Loads a plugin file after checking who could have written it.
+    /// Loads a plugin file after checking who could have written it and what its note says.
     ///
     /// A file called `libmica_storage_<name>.so` must hold the driver `<name>`; any other file name is taken as it is.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_pinned(path, &Pins::default())
+    }
+
+    /// The same, and a driver that is pinned must be the file it is pinned to.
+    pub(crate) fn load_pinned(path: &Path, pins: &Pins) -> Result<Self> {
         let refused = |source| Error::Refused { path: path.to_owned(), source };
-        let checked = trust::check(path).map_err(refused)?;
+        let Examined { path: checked, name: expected, .. } = examine::examine(path, pins).map_err(refused)?;
         let entry = link(&checked).map_err(refused)?;
         #[expect(unsafe_code, reason = "the first call into a plugin")]
         // SAFETY: the entry function of a library that `link` never unloads.
         let (table, texts) = unsafe { table::from_entry(entry) }.map_err(refused)?;
-        let expected = search::name_of(&checked).map(str::to_owned);
         Self::checked(table, texts, expected, Some(checked)).map_err(refused)
     }
 
@@ -160,7 +166,7 @@ impl Plugin {
 fn link(path: &Path) -> Result<EntryFn, Refusal> {
     use libloading::os::unix::Library;
     let refused = |error: libloading::Error| Refusal::Link { reason: flat(&error) };
-    // SAFETY: a plugin is code that runs with our rights; `trust::check` made sure that only root or we could write it.
+    // SAFETY: a plugin is code that runs with our rights; `examine` made sure that only root or we could write it.
     let library = unsafe { Library::open(Some(path), libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_NODELETE) }
         .map_err(refused)?;
     // SAFETY: the symbol's type is fixed by the header; a library that exports it with another type lies about itself.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Refusal, Result};
-use crate::plugin::{Plugin, PluginInfo};
+use crate::examine::{self, Examined};
+use crate::pins::Pins;
+use crate::plugin::Plugin;
 
 const PREFIX: &str = "libmica_storage_";
 const SUFFIX: &str = ".so";
@@ -14,6 +16,7 @@ const SUFFIX: &str = ".so";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchPath {
     dirs: Vec<PathBuf>,
+    pins: Pins,
 }
 
 impl SearchPath {
@@ -41,6 +44,32 @@ impl SearchPath {
         path
     }
 
+    /// The same, with drivers that must be certain files.
+    #[must_use]
+    pub fn pinned(self, pins: Pins) -> Self {
+        Self { pins, ..self }
+    }
+
+    /// The file of a driver, by its name or its path, which has a slash.
+    pub fn find(&self, driver: &str) -> Result<PathBuf> {
+        if driver.contains('/') { Ok(driver.into()) } else { discover(driver, self) }
+    }
+
+    /// Loads a driver by its name or its path.
+    pub fn load(&self, driver: &str) -> Result<Plugin> {
+        self.load_file(&self.find(driver)?)
+    }
+
+    /// Loads a driver from its file, wherever that is.
+    pub fn load_file(&self, path: &Path) -> Result<Plugin> {
+        Plugin::load_pinned(path, &self.pins)
+    }
+
+    /// What can be said about a file without loading it.
+    pub fn examine(&self, path: &Path) -> Result<Examined> {
+        examine::examine(path, &self.pins).map_err(|source| Error::Refused { path: path.to_owned(), source })
+    }
+
     /// The directories in order.
     pub fn dirs(&self) -> &[PathBuf] {
         &self.dirs
@@ -60,8 +89,8 @@ pub struct Candidate {
     pub path: PathBuf,
     /// The driver name in its file name.
     pub name: String,
-    /// What it is, or why it is not used.
-    pub outcome: std::result::Result<PluginInfo, Refusal>,
+    /// What it says about itself, or why it is not used.
+    pub outcome: std::result::Result<Examined, Refusal>,
 }
 
 /// The file of a driver.
@@ -74,7 +103,7 @@ pub fn discover(name: &str, path: &SearchPath) -> Result<PathBuf> {
     found.ok_or_else(|| Error::NotFound { name: name.to_owned(), searched: path.dirs.clone() })
 }
 
-/// Every file that could be a plugin, in search order, loaded to learn what it is.
+/// Every file that could be a plugin, in search order. None is loaded.
 pub fn candidates(path: &SearchPath) -> Vec<Candidate> {
     let mut first = BTreeMap::<String, PathBuf>::new();
     let mut found = Vec::new();
@@ -82,18 +111,14 @@ pub fn candidates(path: &SearchPath) -> Vec<Candidate> {
         let Ok(entries) = fs_err::read_dir(dir) else { continue };
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         files.sort();
-        for path in files {
-            let Some(name) = name_of(&path).map(str::to_owned) else { continue };
+        for file in files {
+            let Some(name) = name_of(&file).map(str::to_owned) else { continue };
             let outcome = match first.get(&name) {
                 Some(by) => Err(Refusal::Shadowed { by: by.clone() }),
-                None => match Plugin::load(&path) {
-                    Ok(plugin) => Ok(plugin.info().clone()),
-                    Err(Error::Refused { source, .. }) => Err(source),
-                    Err(other) => Err(Refusal::Link { reason: other.to_string() }),
-                },
+                None => examine::examine(&file, &path.pins),
             };
-            first.entry(name.clone()).or_insert_with(|| path.clone());
-            found.push(Candidate { path, name, outcome });
+            first.entry(name.clone()).or_insert_with(|| file.clone());
+            found.push(Candidate { path: file, name, outcome });
         }
     }
     found
@@ -155,7 +180,7 @@ mod tests {
         assert!(dirs.iter().all(|dir| error.to_string().contains(dir.to_str().unwrap())), "{error}");
         let found = candidates(&path);
         assert_eq!(found.len(), 2);
-        assert!(matches!(found[0].outcome, Err(Refusal::Link { .. })), "{:?}", found[0]);
+        assert!(matches!(found[0].outcome, Err(Refusal::NotALibrary { .. })), "{:?}", found[0]);
         assert!(matches!(&found[1].outcome, Err(Refusal::Shadowed { by }) if *by == found[0].path), "{:?}", found[1]);
     }
 }

@@ -1,18 +1,19 @@
 //! Whether a file may be loaded as code. Constructors run inside `dlopen`, so all of this happens before it.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use crate::error::Refusal;
 
-/// Checks a plugin file and yields the path to load: absolute, without symbolic links.
+/// Checks a plugin file and yields the path to load (absolute, without symbolic links), the opened file and its size.
 ///
 /// The file and every directory above it must belong to root or to us and be closed to the writes of others; a directory may
 /// be open to them if it is root's and sticky, as `/tmp` is, for then they cannot replace what they do not own. Checking the
 /// resolved path is enough, because whoever controls a link on the way can only lead us to another file that passes.
-pub fn check(path: &Path) -> Result<PathBuf, Refusal> {
+pub fn check(path: &Path) -> Result<(PathBuf, OwnedFd, u64), Refusal> {
     let name = path.file_name().unwrap_or(OsStr::new("."));
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parent = fs_err::canonicalize(parent).map_err(|error| unreadable(path, error))?;
@@ -32,7 +33,8 @@ pub fn check(path: &Path) -> Result<PathBuf, Refusal> {
         let stat = rustix::fs::lstat(dir).map_err(|errno| unreadable(dir, errno.into()))?;
         judge(dir, &stat, Place::Directory)?;
     }
-    Ok(path)
+    // A regular file's size is never negative.
+    Ok((path, file, stat.st_size as u64))
 }
 
 #[derive(PartialEq)]

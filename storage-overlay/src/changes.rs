@@ -142,17 +142,18 @@ impl Walk<'_> {
         if !is_dir(&stat) {
             return Ok(self.report(if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, dir, name));
         }
-        let (kind, goes_on_below) = match &old {
+        let (kind, is_old_dir) = match &old {
             None => (ChangeKind::Added, false),
             Some(old) if !is_dir(old) => (ChangeKind::Modified, false),
-            Some(_) if is_opaque(upper.as_fd(), name, self.style)? => (ChangeKind::Opaque, false),
+            Some(_) if is_opaque(upper.as_fd(), name, self.style)? => (ChangeKind::Opaque, true),
             Some(_) => (ChangeKind::Modified, true),
         };
         if matches!(self.report(kind, dir, name), Visit::Stop) {
             return Ok(Visit::Stop);
         }
+        // In an opaque directory too: what is there under a name that the parents show is not added but modified.
         let below =
-            level.below.as_ref().filter(|_| goes_on_below).map(|below| tree::open(below.as_fd(), name)).transpose()?;
+            level.below.as_ref().filter(|_| is_old_dir).map(|below| tree::open(below.as_fd(), name)).transpose()?;
         Ok(Visit::Descend(Level::new(tree::open(upper.as_fd(), name)?, below)?))
     }
 

@@ -9,7 +9,7 @@ use mica_storage_api::layout::{Layout, filesystem_name, open_dir, open_empty, re
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
     Caps, Change, CheckLevel, Error, ErrorKind, Flow, Host, Info, Key, Left, MountArgs, MountFlags, ObjectKind,
-    OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, tree,
+    OpenArgs, Result, ResultExt, StageArgs, StorageDriver, Usage, Whiteout, project, tree,
 };
 use rustix::mount::{OpenTreeFlags, open_tree};
 
@@ -35,8 +35,8 @@ pub struct Overlay {
 
 impl StorageDriver for Overlay {
     const NAME: &'static CStr = c"overlay";
-    const OPTIONS: &'static CStr = c"probe=always|skip  whether to look again at what works here\n\
-        interface=fd|name|classic  the one mount interface to use, in place of the newest that works";
+    const OPTIONS: &'static CStr =
+        c"interface=fd|name|classic  the one mount interface to use, in place of the newest that works";
     type Stage = OverlayStage;
 
     fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
@@ -55,22 +55,23 @@ impl StorageDriver for Overlay {
         let empty = open_empty(args.root)?;
         // Made here, so that a store that was emptied is like one that was never filled; views make it where it is missing.
         let _on_a_read_only_disk_it_is_missing = root_dir::open_roots(args.root);
-        let found = match options {
-            // Whoever skips the probe has seen its answer; what they asked for by name still holds.
-            Options { skip_probe: true, interface } => {
-                probe::Found { interface: interface.unwrap_or(Interface::Descriptors), volatile: true }
-            }
-            Options { skip_probe: false, interface } => probe::run(host, args, empty.as_fd(), interface)?,
+        let found = match options.probed {
+            Some(found) => found,
+            None => probe::run(host, args, empty.as_fd(), options.interface)?,
         };
         let mut caps = Caps::INDEPENDENT_LAYERS | Caps::CHANGES | Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::USERNS;
         caps.set(Caps::VOLATILE, found.volatile);
         caps.set(Caps::REFLINK, reflinks(args.root));
+        // A new rw object is a few empty directories. These file systems have one journal with one order; on btrfs an fsync
+        // of one file brings no other file's name along.
+        caps.set(Caps::RW_DURABLE, matches!(backing_fs.as_str(), "ext4" | "xfs"));
+        caps.set(Caps::QUOTA_BYTES | Caps::QUOTA_INODES, !args.rootless && project::enforced(args.root).is_ok());
         let info = Info {
             caps,
             max_parents: max_parents(found.interface) as u32,
             whiteout: whiteout_style(args.rootless),
             backing_fs,
-            detail: format!("mounts by {}", found.interface.name()),
+            detail: found.detail(),
         };
         let root = open_dir(args.root, ".").during(|| format!("open `{}`", args.root_path.display()))?;
         let driver = Self {
@@ -87,7 +88,10 @@ impl StorageDriver for Overlay {
 
     fn stage_begin(&self, args: &StageArgs<'_>) -> Result<OverlayStage> {
         if args.quota_bytes != 0 || args.quota_inodes != 0 {
-            return Err(Error::unsupported("a quota"));
+            if self.userxattr {
+                return Err(Error::unsupported("a quota without root"));
+            }
+            project::enforced(self.root.as_fd())?;
         }
         OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| {
             self.view(parents, None)
@@ -152,7 +156,14 @@ impl StorageDriver for Overlay {
     }
 
     fn reap(&self, budget: Duration) -> Result<Left> {
-        self.layout.reap(budget)
+        self.layout.reap_with(budget, |trash, name, deadline| {
+            // Before it is deleted: a limit without a tree would be nobody's. What is deleted counts until it is gone, so
+            // nobody takes the project meanwhile.
+            if let Ok(object) = tree::open(trash, name) {
+                project::lift(object.as_fd())?;
+            }
+            tree::remove(trash, name, deadline)
+        })
     }
 
     fn list(&self, yield_object: &mut dyn FnMut(ObjectKind, Key<'_>) -> Flow) -> Result<()> {

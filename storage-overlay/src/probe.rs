@@ -24,6 +24,20 @@ pub(crate) struct Found {
     pub(crate) volatile: bool,
 }
 
+impl Found {
+    /// The driver's line about itself, which an engine that has seen it may give back in place of another probe.
+    pub(crate) fn detail(self) -> String {
+        format!("mounts by {}{}", self.interface.name(), if self.volatile { ", volatile" } else { "" })
+    }
+
+    /// The same back from the line; `None` when this driver has never said that.
+    pub(crate) fn from_detail(detail: &str) -> Option<Self> {
+        let possible =
+            Interface::NEWEST_FIRST.map(|interface| [true, false].map(|volatile| Self { interface, volatile }));
+        possible.into_iter().flatten().find(|found| found.detail() == detail)
+    }
+}
+
 /// Probes the root, by one interface or by all of them until one works.
 pub(crate) fn run(host: Host, args: &OpenArgs<'_>, empty: BorrowedFd<'_>, only: Option<Interface>) -> Result<Found> {
     // One name for all processes, so that what a kill leaves behind is cleared by the next probe.
@@ -166,7 +180,7 @@ fn refusal(args: &OpenArgs<'_>, error: Error) -> Error {
         Some(Errno::INVAL | Errno::OPNOTSUPP) => Error {
             kind: ErrorKind::IncompatibleFs,
             message: format!(
-                "`{}` cannot hold overlay directories; put the store on ext4, xfs, btrfs or tmpfs ({error})",
+                "`{}` cannot hold overlay directories; put the store on ext4, btrfs, tmpfs, or xfs made with `ftype=1` ({error})",
                 args.root_path.display()
             ),
             ..error

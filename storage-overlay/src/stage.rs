@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mica_storage_api::layout::{Layout, be_silent, dress_root, open_dir};
 use mica_storage_api::{
-    Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout,
+    Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout, project,
 };
 use rustix::fs::{Mode, RenameFlags, mkdirat, renameat_with};
 
@@ -54,7 +54,14 @@ impl OverlayStage {
         match args.kind {
             StageKind::Promote => return Ok(stage),
             StageKind::Layer => {}
-            StageKind::Rw => stage.dir = make_writable_tree(stage.dir.as_fd())?,
+            StageKind::Rw => {
+                if args.quota_bytes != 0 || args.quota_inodes != 0 {
+                    // While it is empty: the upper and the work directory inherit the project, between which overlayfs
+                    // renames and links.
+                    project::limit(stage.dir.as_fd(), args.quota_bytes, args.quota_inodes)?;
+                }
+                stage.dir = make_writable_tree(stage.dir.as_fd())?;
+            }
         }
         if args.parents.is_empty() {
             dress_root(stage.dir.as_fd(), args.root_mode, args.root_uid, args.root_gid)?;
@@ -83,6 +90,8 @@ impl OverlayStage {
                 let rw = self.layout.open_object(ObjectKind::Rw, self.id.as_key())?;
                 renameat_with(&rw, UPPER, self.layout.dir(ObjectKind::Layer), key.as_str(), RenameFlags::NOREPLACE)
                     .during(|| format!("publish `rw/{}` as `layers/{key}`", self.id))?;
+                // Its files stay in the project, which has no limit any more and which nobody takes while they are there.
+                project::lift(rw.as_fd())?;
                 // Whoever dies here leaves an rw object without an upper directory, which `check` calls damaged.
                 self.layout.discard(ObjectKind::Rw, self.id.as_key())
             }

@@ -27,7 +27,7 @@ fn privileged_conformance_by_names() {
         return skip(&reason);
     }
     let scratch = Directory::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
-    DRIVER.must_conform(scratch.path(), &["interface=name", "probe=always"]);
+    DRIVER.must_conform(scratch.path(), &["interface=name"]);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use mica_storage_api::{Change, ChangeKind, Flow, Result, ResultExt, tree};
+use mica_storage_api::changes::Changed;
+use mica_storage_api::{ChangeKind, Result, ResultExt, tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -18,9 +19,6 @@ use crate::manifest::{Manifest, shown};
 
 /// How much of two files is compared at a time.
 const BUFFER: usize = 128 * 1024;
-
-/// Paths with what happened to them, in the order of paths.
-pub(crate) type Changed = BTreeMap<PathBuf, ChangeKind>;
 
 /// Finds what turns the merged tree of a chain into `tree`.
 pub(crate) fn find(
@@ -40,36 +38,6 @@ pub(crate) fn find(
     }
     search.relinked();
     Ok(search.changed)
-}
-
-/// Tells the changes, each with the directory its entry is in.
-pub(crate) fn tell(
-    changed: &Changed,
-    tree: BorrowedFd<'_>,
-    yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
-) -> Result<()> {
-    let mut last: Option<(&Path, OwnedFd)> = None;
-    for (path, &kind) in changed {
-        let (parent, name) = split(path);
-        if kind != ChangeKind::Deleted && last.as_ref().is_none_or(|(path, _)| *path != parent) {
-            last = match tree::open_path(tree, parent.as_os_str().as_bytes()) {
-                Ok(dir) => Some((parent, dir)),
-                // A running container has removed it meanwhile.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(errno) => return Err(errno).during(|| format!("open `/{}`", parent.display())),
-            };
-        }
-        let dir = last.as_ref().filter(|_| kind != ChangeKind::Deleted).map(|(_, dir)| dir.as_fd());
-        if yield_change(&Change { kind, path, dir, name }) == Flow::Stop {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The directory of a path and the name in it; both are empty for the root.
-pub(crate) fn split(path: &Path) -> (&Path, &OsStr) {
-    (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default())
 }
 
 /// The names of each inode that has several.

@@ -139,7 +139,7 @@ impl StorageDriver for Vfs {
         let manifest = Manifest::read(object.as_fd(), MANIFEST);
         let mut progress = Progress::of(self.store.host, 0);
         let changed = changes::find(self.store.chain(parents), tree.as_fd(), &manifest, &mut progress)?;
-        changes::tell(&changed, tree.as_fd(), yield_change)
+        mica_storage_api::changes::tell(&changed, tree.as_fd(), yield_change)
     }
 
     /// A walk; bytes shared with other trees by reflink count in each.

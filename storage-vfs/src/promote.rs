@@ -12,9 +12,9 @@ use mica_storage_api::{ChangeKind, Error, ErrorKind, Result, ResultExt, tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, openat, statat};
 
 use crate::chain::{MARK, join};
-use crate::changes::{Changed, split};
 use crate::fill::{Progress, link};
 use crate::manifest::shown;
+use mica_storage_api::changes::{Changed, split};
 
 /// Writes what changed in `tree` into the empty directory `layer`.
 pub(crate) fn extract(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mica_storage_api::copy::Entries;
 use mica_storage_api::layout::{self, open_dir};
 use mica_storage_api::{
-    Error, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout,
+    Error, ErrorKind, Key, KeyBuf, ObjectKind, Result, ResultExt, Stage, StageArgs, StageKind, Target, Whiteout,
 };
 use rustix::fs::{AtFlags, Mode, RenameFlags, mkdirat, renameat_with, unlinkat};
 
@@ -46,7 +46,11 @@ struct Merged {
 impl VfsStage {
     pub(crate) fn begin(store: &Arc<Store>, args: &StageArgs<'_>) -> Result<Self> {
         if args.quota_bytes != 0 || args.quota_inodes != 0 {
-            return Err(Error::unsupported("a quota"));
+            // A project quota would count the copy of the image that a container is here.
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a container is a whole copy of its image here, which a quota would count; the overlay driver on xfs and the btrfs driver can limit what is written",
+            ));
         }
         // The parents first: without one there is nothing to clean up.
         let chain = store.chain(args.parents);

@@ -60,6 +60,42 @@ fn several_members_are_one_stream_and_anything_else_after_them_is_an_error() {
     }
 }
 
+/// A frame that decoders skip (RFC 8878, section 3.1.2).
+fn skippable(content: &[u8]) -> Vec<u8> {
+    [&[0x50, 0x2a, 0x4d, 0x18], &u32::try_from(content.len()).unwrap().to_le_bytes()[..], content].concat()
+}
+
+/// A gzip member of nothing with an extra field, as eStargz has at its end (RFC 1952, section 2.3.1.1).
+fn footer() -> Vec<u8> {
+    let extra = b"SG\x16\x000000000000000200STARGZ";
+    let mut member = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
+    member.extend(u16::try_from(extra.len()).unwrap().to_le_bytes());
+    member.extend(extra);
+    // An empty stored block, then the checksum and the length of nothing.
+    member.extend([1, 0, 0, 0xff, 0xff]);
+    member.extend([0; 8]);
+    member
+}
+
+#[test]
+fn layers_made_for_lazy_pulls_are_ordinary_streams() {
+    let parts = [&b"one"[..], b"", b"two", &[7; 200_000], b"the list"];
+    let content = parts.concat();
+    let pieces = |compression| parts.iter().flat_map(move |part| compress(compression, part));
+    // zstd:chunked: a frame for each file, and lists and a footer in frames that are skipped.
+    let mut chunked: Vec<u8> = pieces(Compression::Zstd).collect();
+    chunked.extend(skippable(&compress(Compression::Zstd, b"{\"version\":1}")));
+    chunked.extend(skippable(b"tar split"));
+    chunked.extend(skippable(&[[0; 56].as_slice(), b"GNUlInUx"].concat()));
+    assert!(decompress(&chunked).unwrap() == content);
+    let leading = [skippable(b"first"), chunked].concat();
+    assert_eq!(Compression::detect(&leading).unwrap(), Compression::Zstd);
+    assert!(decompress(&leading).unwrap() == content);
+    // eStargz: a member for each file and a footer.
+    let stargz: Vec<u8> = pieces(Compression::Gzip).chain(footer()).collect();
+    assert!(decompress(&stargz).unwrap() == content);
+}
+
 #[test]
 fn damage_is_an_error() {
     let content = b"some content".repeat(1000);

@@ -119,20 +119,20 @@ fn write_below(root: BorrowedFd<'_>, prefix: &[u8], nodes: &mut Nodes<impl Write
 
 /// What a path of a layer comes to.
 #[derive(Debug, Clone, Copy, Default)]
-struct Steps {
+pub(crate) struct Steps {
     /// It is written as `upper` has it.
-    write: bool,
+    pub write: bool,
     /// It is deleted from the layers below, before it is written.
-    delete: bool,
+    pub delete: bool,
     /// It hides what the layers below have in it.
-    hide: bool,
+    pub hide: bool,
     /// The layers below have it.
     existed: bool,
 }
 
 /// Every path of the layer in order: parents before what they hold. Paths compare by components, so `a/b` comes right
 /// after `a` and before `a.b`.
-fn plan(changes: &[Change]) -> BTreeMap<&Path, Steps> {
+pub(crate) fn plan(changes: &[Change]) -> BTreeMap<&Path, Steps> {
     let mut plan: BTreeMap<&Path, Steps> = BTreeMap::new();
     for change in changes {
         let steps = plan.entry(&change.path).or_default();

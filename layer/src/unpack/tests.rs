@@ -129,6 +129,27 @@ fn an_endless_source_is_not_read_past_its_announced_size() {
 }
 
 #[test]
+fn a_bomb_ends_soon_after_its_bound() {
+    let zeros = Tar::new().add("zeros", &vec![0; 40_000_000], |_| {}).finish();
+    let bound = 4_000_000;
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let packed = compress(compression, &zeros);
+        assert!(packed.len() < 60_000, "{compression}: {}", packed.len());
+        let mut source = &packed[..];
+        let request = Unpack { max_uncompressed: Some(bound), ..Unpack::new(&mut source) };
+        let error = unpack(request).unwrap_err();
+        assert!(matches!(error, Error::Limit { limit, .. } if limit == bound), "{compression}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let mut source = &packed[..];
+        let enough = Unpack { max_uncompressed: Some(zeros.len() as u64), ..Unpack::new(&mut source) };
+        assert_eq!(unpack(enough).unwrap().diff_size, zeros.len() as u64, "{compression}");
+    }
+    // What is not compressed is as large as it is.
+    let mut source = &zeros[..];
+    unpack(Unpack { max_uncompressed: Some(bound), ..Unpack::new(&mut source) }).unwrap();
+}
+
+#[test]
 fn a_failure_of_any_step_ends_all_and_is_told_as_it_was() {
     let tar = large();
     let gzip = compress(Compression::Gzip, &tar);

@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "chain: as deep as the driver promises",
-        demands: "Chains of 130, 300 and 490 layers, or as many as `max_parents` says, can be staged, viewed and written; one layer more than `max_parents` is INVALID.",
+        demands: "Chains of 130, 300 and 490 layers, or as many as `max_parents` says, can be staged, viewed and written, show content of every layer and hide what one of them deletes; one layer more than `max_parents` is INVALID.",
         run: deep_chain,
     },
 ];
@@ -232,13 +232,20 @@ fn deep_chain(ground: &Ground<'_>) -> Outcome {
     let deepest = if independent || ground.depth == Depth::Thorough { 490 } else { 130 };
     let promised = if info.max_parents == 0 { usize::MAX } else { info.max_parents as usize };
     let deepest = deepest.min(promised);
+    // The layer that deletes a file of the bottom; none on a chain of one.
+    let deletes = 60.min(deepest - 1);
     let names: Vec<String> =
         (0..deepest).map(|number| format!("layer-{number:03}-{}", "0123456789abcdef".repeat(4))).collect();
     let mut chain: Vec<&str> = Vec::new();
     for (number, name) in names.iter().enumerate() {
         ground.layer(name, if independent { &[] } else { &chain }, |fill| {
             fill.target.file(&format!("f{number}"), number.to_string())?;
-            fill.target.file("top", number.to_string())
+            fill.target.file("top", number.to_string())?;
+            match number {
+                0 if deletes > 0 => fill.target.file("deleted", "bottom"),
+                _ if number == deletes && deletes > 0 => delete(fill.target, fill.style, "deleted"),
+                _ => Ok(()),
+            }
         })?;
         chain.insert(0, name);
     }
@@ -246,6 +253,15 @@ fn deep_chain(ground: &Ground<'_>) -> Outcome {
         let chain = &chain[deepest - depth..];
         let view = ground.view(chain)?;
         let shown = Tree::read(view.fd())?.nodes.len();
+        for number in [0, 1, depth / 2, depth - 1] {
+            let path = format!("f{number}");
+            let content = number.to_string();
+            ensure!(
+                view.writer().read(&path)? == content.as_bytes(),
+                "of {depth} layers, `{path}` shows other content"
+            );
+        }
+        // The root and the file that every layer has.
         ensure!(shown == depth + 2, "of {depth} layers {shown} entries show and should be {}", depth + 2);
         let top = (depth - 1).to_string();
         ensure!(view.writer().read("top")? == top.as_bytes(), "of {depth} layers the topmost does not win");
@@ -256,7 +272,14 @@ fn deep_chain(ground: &Ground<'_>) -> Outcome {
         mounted.writer().remove("f1")?;
         mounted.writer().file(&format!("f{}", depth / 2), "changed")?;
         ensure!(!mounted.writer().exists("f1"), "a file of the second of {depth} layers cannot be removed");
+        ensure!(!mounted.writer().exists("deleted"), "of {depth} layers, what layer {deletes} deletes shows");
+        mounted.writer().file("deleted", "again")?;
         ensure!(view.writer().read("f0")? == b"0", "a container on {depth} layers changed the image");
+    }
+    // Below the layer that deletes it, the file is there.
+    if deletes > 0 {
+        let below = ground.view(&chain[deepest - deletes..])?;
+        ensure!(below.writer().read("deleted")? == b"bottom", "deleting in layer {deletes} reached a layer below");
     }
     // One layer more than was promised is refused, and not mounted without it.
     if promised < 1000 && independent {

@@ -23,6 +23,11 @@ pub(crate) const CASES: &[Case] = &[
         demands: "Each verb of a file system is yielded as one change of the right kind, beside at most the directories above it; after the callback says stop, nothing more is yielded and the call succeeds.",
         run: one_verb_each,
     },
+    Case {
+        name: "changes: renamed directories, owners, attributes",
+        demands: "A directory that was renamed or swapped is told with all that it holds, a change of owner or attributes of a file as a change of the file.",
+        run: moved_and_marked,
+    },
 ];
 
 /// One yielded change.
@@ -133,10 +138,11 @@ fn one_verb_each(ground: &Ground<'_>) -> Outcome {
     use ChangeKind::{Added, Deleted, Modified, Opaque};
     ground.layer("base", &[], |fill| {
         let to = fill.target;
-        for dir in ["d", "d/e", "gone", "gone/sub", "again", "dir-to-file"] {
+        for dir in ["d", "d/e", "gone", "gone/sub", "again", "over", "over/sub", "dir-to-file"] {
             to.dir(dir)?;
         }
-        for file in ["d/e/kept", "d/written", "d/e/chmod", "gone/sub/f", "again/old", "dir-to-file/f", "file-to-dir"] {
+        let files = ["d/e/kept", "d/written", "d/e/chmod", "gone/sub/f", "again/old", "dir-to-file/f", "file-to-dir"];
+        for file in files.into_iter().chain(["over/f", "over/sub/f"]) {
             to.file(file, file)?;
         }
         to.symlink("d/link", "written")
@@ -155,6 +161,18 @@ fn one_verb_each(ground: &Ground<'_>) -> Outcome {
     to.remove("again/old")?;
     to.remove_dir("again")?;
     to.dir("again")?;
+    for file in ["over/sub/f", "over/f"] {
+        to.remove(file)?;
+    }
+    for dir in ["over/sub", "over"] {
+        to.remove_dir(dir)?;
+    }
+    for dir in ["over", "over/sub"] {
+        to.dir(dir)?;
+    }
+    for file in ["over/f", "over/sub/f", "over/new"] {
+        to.file(file, "x")?;
+    }
     to.remove("dir-to-file/f")?;
     to.remove_dir("dir-to-file")?;
     to.file("dir-to-file", "x")?;
@@ -175,6 +193,10 @@ fn one_verb_each(ground: &Ground<'_>) -> Outcome {
         (Modified, "file-to-dir"),
         (Added, "file-to-dir/f"),
         (Deleted, "gone"),
+        (Opaque, "over"),
+        (Modified, "over/f"),
+        (Added, "over/new"),
+        (Modified, "over/sub/f"),
     ];
     for (kind, path) in expected {
         let found: Vec<_> = changes.iter().filter(|(_, found)| found == Path::new(path)).collect();
@@ -199,5 +221,56 @@ fn one_verb_each(ground: &Ground<'_>) -> Outcome {
         if calls == 2 { Flow::Stop } else { Flow::Continue }
     })?;
     ensure!(calls == 2, "the callback said stop at the second change and was called {calls} times");
+    Ok(())
+}
+
+fn moved_and_marked(ground: &Ground<'_>) -> Outcome {
+    const DIRS: [&str; 12] =
+        ["a", "a/b", "a/b/c", "a/b/c/d", "left", "left/in", "right", "right/in", "old", "old/x", "still", "still/deep"];
+    const FILES: [&str; 10] = [
+        "a/b/c/d/f",
+        "a/b/f",
+        "left/in/f",
+        "left/f",
+        "right/in/f",
+        "right/g",
+        "old/x/f",
+        "still/deep/f",
+        "still/owned",
+        "still/marked",
+    ];
+    ground.layer("base", &[], |fill| {
+        let to = fill.target;
+        DIRS.iter().try_for_each(|dir| to.dir(dir))?;
+        FILES.iter().try_for_each(|file| to.file(file, file))
+    })?;
+    ground.container("c", &["base"])?;
+    let mounted = ground.mount("c", &["base"])?;
+    let before = Tree::read(mounted.fd())?;
+    let to = mounted.writer();
+    // A driver may have to refuse to rename what lies in a layer (EXDEV), as programs know how to deal with.
+    let may = |renamed: rustix::io::Result<()>| match renamed {
+        Ok(()) | Err(rustix::io::Errno::XDEV) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "rename a directory".to_owned()),
+    };
+    to.dir("new")?;
+    to.dir("new/home")?;
+    may(to.rename("a/b/c", "new/home/c"))?;
+    may(to.rename("a/b", "new/b"))?;
+    to.remove("old/x/f")?;
+    to.remove_dir("old/x")?;
+    may(to.rename("left/in", "old/x"))?;
+    let swap = rustix::fs::RenameFlags::EXCHANGE;
+    may(rustix::fs::renameat_with(mounted.fd(), "left", mounted.fd(), "right", swap))?;
+    to.owner("still/owned", 7, 8)?;
+    to.xattr("still/marked", "user.mark", b"x")?;
+    let after = Tree::read(mounted.fd())?;
+    drop(mounted);
+    must_match(ground, "c", &["base"], &before, &after)?;
+    let told = list(ground, "c", &["base"])?;
+    ensure!(
+        !told.iter().any(|(_, path)| path == Path::new("still/deep/f")),
+        "`still/deep/f` is told and did not change: {told:?}"
+    );
     Ok(())
 }

@@ -3,10 +3,13 @@
 mod chains;
 mod changes;
 mod containers;
+mod crashes;
 mod entries;
 mod hiding;
 mod links;
+mod quotas;
 mod races;
+mod random;
 mod removal;
 mod stages;
 mod states;
@@ -40,6 +43,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         changes::CASES,
         removal::CASES,
         states::CASES,
+        quotas::CASES,
+        random::CASES,
+        crashes::CASES,
     ]
     .into_iter()
     .flatten()

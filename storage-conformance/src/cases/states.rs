@@ -46,11 +46,6 @@ pub(crate) const CASES: &[Case] = &[
         demands: "Every name of `[A-Za-z0-9_.-]{1,128}` without a leading dot works, for every kind of object.",
         run: long_names,
     },
-    Case {
-        name: "stage: a quota is kept or refused",
-        demands: "With QUOTA_BYTES a write beyond the quota fails with ENOSPC or EDQUOT; without, asking for one is UNSUPPORTED.",
-        run: quota,
-    },
 ];
 
 fn stage_under_its_writer(ground: &Ground<'_>) -> Outcome {
@@ -235,37 +230,5 @@ fn long_names(ground: &Ground<'_>) -> Outcome {
         ensure!(ground.view(&[name])?.writer().read("f")? == name.as_bytes(), "`{name}` shows another layer");
     }
     ensure!(ground.list()?.len() == 2 * names.len(), "{:?} are listed", ground.list()?);
-    Ok(())
-}
-
-fn quota(ground: &Ground<'_>) -> Outcome {
-    ground.layer("base", &[], |fill| fill.target.file("f", "x"))?;
-    let parents = [key("base")?];
-    let args = StageArgs { quota_bytes: 4 << 20, ..StageArgs::new(StageKind::Rw, key("s")?, &parents) };
-    if !ground.info().caps.contains(Caps::QUOTA_BYTES) {
-        must_refuse(ground.driver.stage_begin(&args), ErrorKind::Unsupported, "a quota without QUOTA_BYTES")?;
-        return ground.must_list(&[(ObjectKind::Layer, "base")]);
-    }
-    let stage = ground.driver.stage_begin(&args).doing(|| "begin a stage with a quota".to_owned())?;
-    stage.commit(key("c")?).doing(|| "commit a stage with a quota".to_owned())?;
-    let mounted = ground.mount("c", &["base"])?;
-    mounted.writer().file("small", vec![1; 1 << 20])?;
-    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::openat(mounted.fd(), "large", flags, rustix::fs::Mode::from_raw_mode(0o644))
-        .doing(|| "make a file".to_owned())?;
-    let block = vec![7; 1 << 20];
-    let mut refused = None;
-    for number in 0..8 {
-        let written = rustix::io::pwrite(&file, &block, number << 20).and_then(|_| rustix::fs::fsync(&file));
-        if let Err(errno) = written {
-            refused = Some(errno);
-            break;
-        }
-    }
-    let known = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT];
-    ensure!(
-        refused.is_some_and(|errno| known.contains(&errno)),
-        "8 MiB written where 4 were granted ended with {refused:?}"
-    );
     Ok(())
 }
