@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Status;
 use crate::output::{self, Closed};
 use crate::settings::{Environment, Settings};
-use crate::{commands, files};
+use crate::{bus_error, commands, files};
 
 /// What a shell shows for a command that `SIGPIPE` ended, which is what a closed standard output is.
 const PIPE_CLOSED: u8 = 141;
@@ -21,6 +21,7 @@ const USAGE: u8 = 125;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     files::take_umask();
+    bus_error::install();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -69,7 +70,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let _ = error.print();
+    // Docker tells too few or too many names from wrong flags by the exit code.
+    let names = match error.kind() {
+        ErrorKind::MissingRequiredArgument => match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(missing)) => missing.iter().all(|name| name.starts_with('<')),
+            _ => false,
+        },
+        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => true,
+        ErrorKind::UnknownArgument => flag.is_some_and(|flag| !flag.starts_with('-')),
+        _ => false,
+    };
     match error.kind() {
+        _ if names => ExitCode::FAILURE,
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         ErrorKind::InvalidSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::FAILURE,
         _ => ExitCode::from(USAGE),

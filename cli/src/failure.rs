@@ -2,6 +2,9 @@
 
 use mica_engine::Kind;
 
+/// What a shell shows for a command that the interrupt key ended.
+pub const INTERRUPTED: u8 = 130;
+
 /// A command's way out that is not an error message: the exit code of something that ran, with nothing left to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u8);
@@ -53,12 +56,29 @@ pub fn chain(failure: &anyhow::Error) -> String {
 }
 
 /// What scripts search for: the engine's words, then Docker's around the same name.
-const WORDS: [(&str, &str, &str, &str); 4] = [
+const WORDS: [(&str, &str, &str, &str); 9] = [
     ("no such container: `", "`", "No such container: ", ""),
+    ("no such container:path: `", "`", "No such container:path: ", ""),
     ("no such image: `", "`", "No such image: ", ""),
+    ("invalid container name `", "`", "Invalid container name (", ")"),
+    ("no image has a tag of `", "`", "An image does not exist locally with the tag: ", ""),
+    ("no such tag: `", "`", "tag does not exist: ", ""),
     ("no such volume: `", "`", "No such volume: ", ""),
+    ("invalid filter `", "`", "invalid filter '", "'"),
     ("unable to find image `", "`", "Unable to find image '", "'"),
 ];
+
+/// That an image is not there, by the name a person gave it and not by the one it was looked up by.
+pub fn by_given_name(error: mica_engine::Error, given: &[String]) -> anyhow::Error {
+    let looked_up = error.to_string();
+    let looked_up = looked_up.strip_prefix("no such image: `").and_then(|rest| rest.strip_suffix('`'));
+    let is_it =
+        |name: &&String| looked_up.is_some_and(|full| full.strip_suffix(":latest").unwrap_or(full) == name.as_str());
+    match given.iter().find(is_it) {
+        Some(name) if error.kind() == Kind::NotFound => anyhow::anyhow!("No such image: {name}"),
+        _ => error.into(),
+    }
+}
 
 fn dockers_words(text: &str) -> String {
     for (begin, end, docker_begin, docker_end) in WORDS {
@@ -149,6 +169,7 @@ mod tests {
             ("no such container: `x`", "No such container: x"),
             ("cannot build: no such image: `a:1`", "cannot build: No such image: a:1"),
             ("unable to find image `x:latest` locally", "Unable to find image 'x:latest' locally"),
+            ("invalid filter `x`", "invalid filter 'x'"),
             ("there is no such container: `x`", "there is no such container: `x`"),
             ("no such container: `x", "no such container: `x"),
         ];

@@ -28,8 +28,13 @@ pub fn create_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The umask that the program was called with.
+pub fn umask_of_caller() -> u32 {
+    CALLERS_UMASK.get().copied().unwrap_or(0o022)
+}
+
 fn options() -> fs_err::OpenOptions {
     let mut options = fs_err::OpenOptions::new();
-    options.write(true).mode(0o666 & !CALLERS_UMASK.get().copied().unwrap_or(0o022));
+    options.write(true).mode(0o666 & !umask_of_caller());
     options
 }

@@ -5,6 +5,7 @@
 
 mod app;
 pub mod args;
+mod bus_error;
 mod commands;
 pub mod config;
 mod context;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mica_engine::{Durability, Reaping};
+use mica_engine::{Durability, LayerBounds, Reaping};
+use mica_registry::config::Sources;
+use mica_storage_loader::Pins;
 
 use crate::args::global::Global;
 use crate::config::{self, Config};
@@ -21,14 +23,26 @@ pub struct Settings {
     pub storage_options: Vec<String>,
     /// Folders with drivers, before the usual ones.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Drivers that must be certain files.
+    pub pins: Pins,
     /// What is flushed before a command reports success.
     pub durability: Durability,
     /// Who frees the bytes of what was removed.
     pub reaping: Reaping,
+    /// How large layers may become.
+    pub layer_bounds: LayerBounds,
     /// The OCI runtime asked for.
     pub runtime: Option<String>,
+    /// What is configured about registries, and in which files.
+    pub registries: Sources,
     /// Network of containers and builds that name none.
     pub network: String,
+    /// What ends the names of this store's bridge and packet rules; follows from the run root when `None`.
+    pub network_tag: Option<String>,
+    /// Where subnets of networks are cut from, each with the length of a subnet's prefix; Docker's when empty.
+    pub address_pools: Vec<(ipnet::Ipv4Net, u8)>,
+    /// Limit of what a container writes that names none.
+    pub container_size: Option<String>,
     /// True when the process is not root.
     pub rootless: bool,
     /// The flags that make another `mica` use the same store.
@@ -46,7 +60,8 @@ pub struct Environment {
 impl Environment {
     /// That of this process.
     pub fn of_process() -> Self {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 15] = [
+            "MICA_NETWORK",
             "MICA_STORAGE_DRIVER",
             "MICA_STORAGE_OPTS",
             "MICA_STORAGE_PATH",
@@ -57,6 +72,10 @@ impl Environment {
             "XDG_DATA_HOME",
             "XDG_RUNTIME_DIR",
             "XDG_CONFIG_HOME",
+            "DOCKER_CONFIG",
+            "REGISTRY_AUTH_FILE",
+            "CONTAINERS_REGISTRIES_CONF",
+            "PATH",
         ];
         let variables = NAMES.iter().chain(&["HOME"]).filter_map(|name| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
@@ -77,6 +96,48 @@ impl Environment {
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
+    }
+
+    /// The files about registries that this environment leads to.
+    fn registries(&self, config: &config::Registries) -> anyhow::Result<Sources> {
+        let mut sources = Sources {
+            registries_conf: vec!["/etc/containers/registries.conf".into()],
+            registries_conf_dirs: vec!["/etc/containers/registries.conf.d".into()],
+            certificates: ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).into(),
+            policy_json: vec!["/etc/containers/policy.json".into()],
+            named_policy_json: config.policy.clone(),
+            policy: config.rules()?,
+            ..Sources::default()
+        };
+        sources.certificates.splice(0..0, config.ca_dirs.iter().flatten().cloned());
+        // A program with more rights than its caller must not read secrets from a place of the caller's choice, nor start
+        // programs from one.
+        if self.privileged_exec {
+            return Ok(sources);
+        }
+        let docker = self.path("DOCKER_CONFIG").or_else(|| Some(self.path("HOME")?.join(".docker")));
+        sources.docker_config = docker.map(|folder| folder.join("config.json"));
+        sources.search_path = self.get("PATH").unwrap_or_default().into();
+        let runtime = self
+            .path("XDG_RUNTIME_DIR")
+            .map_or_else(|| format!("/run/containers/{}", self.uid).into(), |folder| folder.join("containers"));
+        // Podman looks for this one in the home and nowhere else.
+        sources.policy_json.splice(0..0, self.path("HOME").map(|home| home.join(".config/containers/policy.json")));
+        let home = self.path("XDG_CONFIG_HOME").or_else(|| Some(self.path("HOME")?.join(".config")));
+        sources.auth_files.extend(self.path("REGISTRY_AUTH_FILE"));
+        sources.auth_files.push(runtime.join("auth.json"));
+        if let Some(home) = home {
+            let own = home.join("containers");
+            sources.auth_files.push(own.join("auth.json"));
+            sources.registries_conf.insert(0, own.join("registries.conf"));
+            sources.registries_conf_dirs.push(own.join("registries.conf.d"));
+            let before = sources.certificates.len() - 2;
+            sources.certificates.splice(before..before, [own.join("certs.d"), home.join("docker/certs.d")]);
+        }
+        if let Some(named) = self.path("CONTAINERS_REGISTRIES_CONF") {
+            sources.registries_conf = vec![named];
+        }
+        Ok(sources)
     }
 
     fn home(&self, variable: &str, below: &str) -> PathBuf {
@@ -103,6 +164,8 @@ impl Settings {
         named: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let rootless = environment.uid != 0;
+        let pins = config.storage.pins()?;
+        let registries = environment.registries(&config.registries)?;
         let default_root = if rootless {
             environment.home("XDG_DATA_HOME", ".local/share").join("mica")
         } else {
@@ -143,13 +206,22 @@ impl Settings {
                 .or(config.storage.driver),
             storage_options,
             plugin_dirs,
+            pins,
             durability: match config.storage.durability {
                 Some(config::Durability::None) => Durability::None,
                 Some(config::Durability::Full) | None => Durability::Full,
             },
             reaping: if config.storage.reaper.unwrap_or(true) { Reaping::Detached } else { Reaping::Foreground },
+            layer_bounds: config.images.bounds()?,
             runtime: global.runtime.clone().or_else(|| environment.get("MICA_RUNTIME")).or(config.run.runtime),
-            network: config.run.network.unwrap_or_else(|| "none".to_owned()),
+            registries,
+            network: environment
+                .get("MICA_NETWORK")
+                .or(config.network.default.clone())
+                .unwrap_or_else(|| if rootless { "none" } else { "bridge" }.to_owned()),
+            network_tag: config.network.tag.clone(),
+            address_pools: config.network.pools()?,
+            container_size: config.storage.container_size,
             rootless,
             flags: Vec::new(),
         };
@@ -221,7 +293,7 @@ mod tests {
             (root.root.as_path(), root.run_root.as_path()),
             (Path::new("/var/lib/mica"), Path::new("/run/mica"))
         );
-        assert_eq!(root.network, "none");
+        assert_eq!(root.network, "bridge");
         let user = environment(1000, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1000")]);
         let user = combine(&Global::default(), &user, Config::default());
         assert_eq!(user.root, Path::new("/home/u/.local/share/mica"));
@@ -281,6 +353,51 @@ mod tests {
         assert_eq!(another[4..], ["--plugin-dir", "/flag", "--plugin-dir", "/a", "--plugin-dir", "/b"]);
         variables.privileged_exec = true;
         assert!(combine(&global, &variables, Config::default()).plugin_dirs.is_empty());
+    }
+
+    #[test]
+    fn files_about_registries_are_where_docker_and_podman_have_them() {
+        let variables = [("HOME", "/home/u"), ("PATH", "/bin"), ("XDG_RUNTIME_DIR", "/run/user/7")];
+        let mut user = environment(7, &variables);
+        let config = Config::default();
+        let found = combine(&Global::default(), &user, config.clone()).registries;
+        assert_eq!(found.docker_config.as_deref(), Some(Path::new("/home/u/.docker/config.json")));
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            found.auth_files,
+            paths(&["/run/user/7/containers/auth.json", "/home/u/.config/containers/auth.json"])
+        );
+        assert_eq!(
+            found.registries_conf,
+            paths(&["/home/u/.config/containers/registries.conf", "/etc/containers/registries.conf"])
+        );
+        assert_eq!(
+            found.registries_conf_dirs,
+            paths(&["/etc/containers/registries.conf.d", "/home/u/.config/containers/registries.conf.d"])
+        );
+        assert_eq!(
+            found.certificates,
+            paths(&[
+                "/home/u/.config/containers/certs.d",
+                "/home/u/.config/docker/certs.d",
+                "/etc/containers/certs.d",
+                "/etc/docker/certs.d"
+            ])
+        );
+        assert_eq!(
+            found.policy_json,
+            paths(&["/home/u/.config/containers/policy.json", "/etc/containers/policy.json"])
+        );
+        let named = [("DOCKER_CONFIG", "/d"), ("REGISTRY_AUTH_FILE", "/a"), ("CONTAINERS_REGISTRIES_CONF", "/r")];
+        let found = combine(&Global::default(), &environment(0, &named), config.clone()).registries;
+        assert_eq!(found.docker_config.as_deref(), Some(Path::new("/d/config.json")));
+        assert_eq!(found.auth_files, paths(&["/a", "/run/containers/0/auth.json"]));
+        assert_eq!(found.registries_conf, paths(&["/r"]));
+        user.privileged_exec = true;
+        let found = combine(&Global::default(), &user, config).registries;
+        assert!(found.docker_config.is_none() && found.auth_files.is_empty() && found.search_path.is_empty());
+        assert_eq!(found.registries_conf, paths(&["/etc/containers/registries.conf"]));
+        assert_eq!(found.policy_json, paths(&["/etc/containers/policy.json"]));
     }
 
     #[test]

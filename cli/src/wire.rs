@@ -1,13 +1,20 @@
-//! The only file that names concrete adapters: the Dockerfile builder, the monitor runtime, and where drivers are found.
+//! The only file that names concrete adapters: the Dockerfile builder, the registry client, the monitor runtime, the networks
+//! of this machine's kernel, and where drivers are found.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mica_builder::DockerfileBuilder;
 use mica_engine::Options;
+use mica_network::KernelNetwork;
+use mica_network::pool::Pool;
+use mica_registry::HttpRegistry;
+use mica_registry::config::{Configured, Logins};
+use mica_registry::policy::Trust;
 use mica_runtime::MonitorRuntime;
 use mica_storage_loader::SearchPath;
 
+use crate::failure::Advice;
 use crate::settings::Settings;
 
 /// The engine's options for these settings.
@@ -24,9 +31,12 @@ pub fn options(settings: &Settings) -> Options {
         run_root: settings.run_root.clone(),
         storage_driver: settings.storage_driver.clone(),
         storage_options: settings.storage_options.clone(),
-        driver_search: SearchPath::standard(settings.plugin_dirs.clone(), executable.as_deref()),
+        driver_search: driver_search(settings),
         runtime: Arc::new(runtime),
         builder: Arc::new(DockerfileBuilder),
+        registry: Arc::new(registry(settings)),
+        network: Arc::new(network(settings, executable.as_deref())),
+        layer_bounds: settings.layer_bounds,
         default_network: settings.network.clone(),
         durability: settings.durability,
         rootless: settings.rootless,
@@ -35,11 +45,64 @@ pub fn options(settings: &Settings) -> Options {
     }
 }
 
-/// The monitor stands next to this program, or where the installer puts it. When it stands nowhere, starting a container
-/// is what fails; listing images needs no monitor.
+/// What connects containers. Stores that share a machine have names of their own there.
+fn network(settings: &Settings, executable: Option<&Path>) -> KernelNetwork {
+    let names = find_program("mica-names", executable).unwrap_or_else(|beside| beside);
+    let usual = settings.run_root == Path::new("/run/mica");
+    let tag = match &settings.network_tag {
+        Some(tag) => Some(tag.clone()),
+        None if usual => None,
+        None => Some(mica_network::tag_of(&settings.run_root)),
+    };
+    let pools = settings.address_pools.iter().map(|(base, size)| Pool { base: *base, size: *size });
+    KernelNetwork::new(&settings.run_root, tag.as_deref(), names).with_pools(pools.collect())
+}
+
+/// The client of registries. It needs no store.
+pub fn registry(settings: &Settings) -> HttpRegistry {
+    HttpRegistry::new(Arc::new(directory(settings)), Arc::new(logins(settings))).with_trust(trust(settings))
+}
+
+/// Which images are admitted.
+fn trust(settings: &Settings) -> Trust {
+    let files = &settings.registries;
+    Trust::new(files.named_policy_json.clone(), files.policy_json.clone())
+}
+
+/// Where registries are.
+pub fn directory(settings: &Settings) -> Configured {
+    Configured::new(settings.registries.clone())
+}
+
+/// Who asks them.
+pub fn logins(settings: &Settings) -> Logins {
+    Logins::new(settings.registries.clone())
+}
+
+/// Where drivers are found, and which of them are pinned.
+pub fn driver_search(settings: &Settings) -> SearchPath {
+    let executable = std::env::current_exe().ok();
+    SearchPath::standard(settings.plugin_dirs.clone(), executable.as_deref()).pinned(settings.pins.clone())
+}
+
+/// When the monitor stands nowhere, starting a container is what fails; listing images needs no monitor.
 fn find_monitor(executable: Option<&Path>) -> PathBuf {
+    find_program("mica-monitor", executable).unwrap_or_else(|beside| beside)
+}
+
+/// The program that judges storage drivers.
+pub fn find_suite() -> anyhow::Result<PathBuf> {
+    let missing = |beside: PathBuf| {
+        let message = format!("the conformance suite is not installed: there is no `{}`", beside.display());
+        Advice::new(message, "`cargo build --release --workspace` and `cargo xtask install` make it")
+    };
+    Ok(find_program("mica-storage-conformance", std::env::current_exe().ok().as_deref()).map_err(missing)?)
+}
+
+/// Our other programs stand next to this one, or where the installer puts them. Yields the first place when it is in none.
+fn find_program(name: &str, executable: Option<&Path>) -> Result<PathBuf, PathBuf> {
     let folder = executable.and_then(Path::parent).unwrap_or(Path::new("/usr/bin"));
-    let places = ["", "../libexec/mica", "../lib/mica"].map(|place| folder.join(place).join("mica-monitor"));
+    let places = ["", "../libexec/mica", "../lib/mica"].map(|place| folder.join(place).join(name));
     let [beside, ..] = &places;
-    places.iter().find(|place| place.is_file()).unwrap_or(beside).clone()
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| beside.clone())
 }

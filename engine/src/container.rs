@@ -3,24 +3,48 @@
 //! Everything here is data. A record is written once, when a container is created; what changes while it runs is kept in
 //! files of the monitor, so starting and stopping touch no database.
 
+mod block_io;
+mod health;
+mod mount_text;
+mod namespaces;
+mod network;
 mod options;
+mod points;
+mod restart;
 mod spec;
+mod system_paths;
 
 use mica_layer::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::image::ContainerDefaults;
 
+pub use block_io::{
+    BlockIo, DeviceRate, DeviceWeight, parse_bytes_rate, parse_device_weight, parse_operations_rate, parse_weight,
+};
+pub use health::{
+    HEALTH, Health, HealthCheck, HealthResult, HealthStatus, HealthTimes, OUTPUT_LIMIT, RESULTS, parse_duration,
+};
+pub use mount_text::{parse_tmpfs, parse_volume, parse_volumes_from};
+pub use namespaces::{CgroupnsMode, IpcMode, Namespaces, PidMode, UtsMode};
+pub use network::{
+    ContainerPort, DEFAULT_NETWORK, EndpointSpec, NetworkChoice, NetworkMode, PortSpec, Protocol, parse_expose,
+    parse_mac, parse_network, parse_publish,
+};
 pub use options::{
-    parse_add_host, parse_cpus, parse_device, parse_log_option, parse_security_option, parse_size, parse_sysctl,
-    parse_tmpfs, parse_ulimit, parse_volume,
+    parse_add_host, parse_cpus, parse_device, parse_device_rule, parse_log_option, parse_security_option, parse_size,
+    parse_storage_option, parse_sysctl, parse_ulimit,
 };
+pub(crate) use points::mount_points;
+pub use points::{MountPoint, PointSource};
+pub use restart::RestartPolicy;
 pub use spec::{
-    ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountSource, MountSpec, NetworkMode, Propagation, Resources,
-    SeccompChoice, TmpfsSpec, Ulimit, UsernsMode,
+    ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountFlag, MountSource, MountSpec, Propagation, Recursion,
+    Resources, SeccompChoice, StorageLimits, TmpfsSpec, Ulimit, UsernsMode, VolumeSpec,
 };
+pub use system_paths::SystemPaths;
 
-/// A container as the store knows it. Written at `create`, changed by `rename` alone.
+/// A container as the store knows it. Written at `create`, changed by `rename`, `update` and `storage migrate` alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRecord {
     /// 64 hexadecimal digits.
@@ -53,6 +77,14 @@ impl ContainerRecord {
         entrypoint.iter().chain(command).cloned().collect()
     }
 
+    /// How its health is checked, with the command; `None` when it is not.
+    pub fn health_check(&self) -> Option<(HealthCheck, Vec<String>)> {
+        // An image with something else in that place is not checked, and runs all the same.
+        let check = HealthCheck::of(self.config.healthcheck.as_ref()?).ok()?;
+        let command = check.command(self.config.shell.as_deref())?;
+        Some((check, command))
+    }
+
     /// The first twelve digits of the ID, as listings show it.
     pub fn short_id(&self) -> &str {
         &self.id[..12]
@@ -80,6 +112,19 @@ pub struct VolumeMount {
     pub anonymous: bool,
     /// True to fill an empty volume with what the image has at the target.
     pub copy_up: bool,
+    /// Path below the volume's top that is mounted in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
+    /// The options as they were typed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    /// How it is made when it is not there yet.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub spec: VolumeSpec,
+}
+
+fn is_plain(spec: &VolumeSpec) -> bool {
+    *spec == VolumeSpec::default()
 }
 
 /// What a container is doing.
@@ -103,6 +148,15 @@ pub enum ContainerState {
         pid: i32,
         /// RFC 3339.
         started_at: String,
+    },
+    /// Its first process has ended, and its monitor will start another in a moment.
+    Restarting {
+        /// The status of the one that ended.
+        code: i32,
+        /// RFC 3339, of the one that ended.
+        started_at: String,
+        /// RFC 3339.
+        finished_at: String,
     },
     /// Its first process has ended.
     Exited {
@@ -128,14 +182,15 @@ impl ContainerState {
             Self::Created { .. } => "created",
             Self::Running { .. } => "running",
             Self::Paused { .. } => "paused",
+            Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
             Self::Dead => "dead",
         }
     }
 
-    /// True while the first process exists.
+    /// True while the first process exists or is about to.
     pub fn is_running(&self) -> bool {
-        matches!(self, Self::Running { .. } | Self::Paused { .. })
+        matches!(self, Self::Running { .. } | Self::Paused { .. } | Self::Restarting { .. })
     }
 
     /// Process ID of the first process on the host, while it exists.
@@ -149,7 +204,7 @@ impl ContainerState {
     /// The exit code, as `wait` and `inspect` show it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Exited { code, .. } => *code,
+            Self::Exited { code, .. } | Self::Restarting { code, .. } => *code,
             Self::Created { failure: Some((code, _)) } => *code,
             _ => 0,
         }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use mica_storage_loader::SearchPath;
 
 use crate::build::Builder;
+use crate::network::Network;
+use crate::registry::Registry;
 use crate::runtime::Runtime;
 use crate::storage::Backends;
 use crate::store::Store;
-use crate::{Error, Result};
+use crate::{Error, LayerBounds, Result};
 
 /// What an engine is opened with. Everything that the environment or a config file may say has been resolved by the caller.
 #[derive(Debug)]
@@ -28,7 +30,13 @@ pub struct Options {
     pub runtime: Arc<dyn Runtime>,
     /// What reads Dockerfiles.
     pub builder: Arc<dyn Builder>,
-    /// The network of containers that name none: `none` or `host`.
+    /// What talks to registries.
+    pub registry: Arc<dyn Registry>,
+    /// What connects containers.
+    pub network: Arc<dyn Network>,
+    /// How large layers may become.
+    pub layer_bounds: LayerBounds,
+    /// The network of containers and builds that name none, as `--network` has it.
     pub default_network: String,
     /// What is waited for before a verb reports success.
     pub durability: Durability,

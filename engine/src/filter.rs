@@ -10,7 +10,7 @@ use crate::{Error, Kind, Result};
 pub(crate) fn known(filters: &[(String, String)], names: &[&str]) -> Result<()> {
     match filters.iter().find(|(name, _)| !names.contains(&name.as_str())) {
         None => Ok(()),
-        Some((name, _)) => Err(Error::refused(Kind::InvalidInput, format!("invalid filter `{name}`"))
+        Some((name, _)) => Err(Error::refused(Kind::InvalidInput, format!("invalid filter `{}`", name.escape_debug()))
             .with_hint(format!("the filters are {}", names.join(", ")))),
     }
 }

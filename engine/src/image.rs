@@ -8,6 +8,8 @@ use mica_layer::DiffId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Platform;
+
 /// An image config (OCI image-spec `config.md`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageConfig {
@@ -37,6 +39,13 @@ pub struct ImageConfig {
     /// Fields this version of Mica does not interpret.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl ImageConfig {
+    /// What the image is for.
+    pub fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
 }
 
 /// The `config` object: defaults for containers of an image. Field names are Docker's.

@@ -4,6 +4,7 @@
 //! life, so that a dead monitor is recognised without guessing about process ids, writes `<run_dir>/state.json`
 //! ([`RunState`]) when the process runs, and `<state_dir>/exit.json` ([`ExitRecord`]) when it ends.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -11,6 +12,18 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::container::{HealthTimes, RestartPolicy};
+use crate::events::Teller;
+
+/// The mark in `state_dir` of a container that somebody has stopped. It is written before the signal is sent, and its
+/// monitor, which looks for it when the process has ended, then starts no other.
+pub const STOPPED: &str = "stopped";
+
+/// A restart policy in `state_dir` that was set after the start, instead of the request's.
+pub const RESTART: &str = "restart.json";
+
+/// The name below `run_dir` by which a bundle names the network namespace that its container joins.
+pub const NETWORK_LINK: &str = "netns";
 
 /// Starts, signals and enters containers.
 #[async_trait]
@@ -21,9 +34,10 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Starts a container's monitor and its process. Returns when the process runs, or with the reason why it does not
     /// (kinds `CommandNotFound` and `NotExecutable` for the command itself); after an error nothing is left running.
     ///
-    /// `root` is a detached mount of the root file system; the monitor moves it to `<run_dir>/rootfs` in its own mount
-    /// namespace. The returned session was attached before the process ran, so it sees the first byte of output.
-    async fn start(&self, request: StartRequest, root: OwnedFd) -> Result<Box<dyn Session>>;
+    /// The monitor moves the mounts to their places in its own mount namespace, and makes `<run_dir>/netns` lead to the network
+    /// namespace that came along. The returned session was attached before the process ran, so it sees the first byte of
+    /// output.
+    async fn start(&self, request: StartRequest, descriptors: Descriptors) -> Result<Box<dyn Session>>;
 
     /// Attaches to a running container.
     async fn attach(&self, run_dir: &std::path::Path) -> Result<Box<dyn Session>>;
@@ -39,11 +53,39 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// as it is on its way. Blocks for about a millisecond.
     fn detach(&self, command: &[String]) -> Result<()>;
 
+    /// Waits for the next end of the container's first process, whether or not another follows it, and returns its status.
+    /// `None` when nothing runs, or when the monitor went without a word.
+    async fn next_exit(&self, run_dir: &std::path::Path) -> Result<Option<i32>>;
+
+    /// Makes a monitor that is about to start its container again look whether it still should. A monitor that is gone
+    /// is fine.
+    fn wake(&self, run_dir: &std::path::Path);
+
     /// Waits until the container's monitor has recorded the exit and has gone.
     async fn wait(&self, run_dir: &std::path::Path) -> Result<()>;
 }
 
-/// What a monitor needs to start a container, beside the mount of its root.
+/// What travels to a monitor beside its request.
+#[derive(Debug)]
+pub struct Descriptors {
+    /// A detached mount of the root file system, which goes to `<run_dir>/rootfs`.
+    pub root: OwnedFd,
+    /// What the bundle mounts from `<run_dir>/mounts/<name>`, as detached mounts; names are file names.
+    pub mounts: Vec<(String, OwnedFd)>,
+    /// The network namespace that the container joins, when its bundle names `<run_dir>/netns`.
+    pub network: Option<OwnedFd>,
+    /// What the monitor keeps open for its whole life and otherwise leaves alone.
+    pub kept: Vec<OwnedFd>,
+}
+
+impl From<OwnedFd> for Descriptors {
+    /// A root and nothing else.
+    fn from(root: OwnedFd) -> Self {
+        Self { root, mounts: Vec::new(), network: None, kept: Vec::new() }
+    }
+}
+
+/// What a monitor needs to start a container, beside what travels as descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartRequest {
     /// 64 hex digits.
@@ -54,7 +96,7 @@ pub struct StartRequest {
     pub run_dir: PathBuf,
     /// State that survives a reboot: the log and the exit record.
     pub state_dir: PathBuf,
-    /// Docker's json-file log, or none.
+    /// Where the output is kept, or nowhere.
     pub log: Option<LogTarget>,
     /// True when the process gets a terminal (also set in the bundle).
     pub terminal: bool,
@@ -69,19 +111,73 @@ pub struct StartRequest {
     /// True when the container must not outlive the client: the monitor kills it when the first session breaks off
     /// (build steps).
     pub die_with_client: bool,
+    /// True when a network namespace comes along.
+    pub joins_network: bool,
+    /// Files that the monitor removes when the container has ended.
+    pub transient: Vec<PathBuf>,
+    /// What the monitor does when the process has ended, unless [`RESTART`] or [`STOPPED`] says otherwise by then.
+    pub restart: RestartPolicy,
+    /// With what the monitor tells of the container's starts and ends, when somebody may want to hear of them.
+    pub events: Option<Teller>,
+    /// How the monitor checks the container's health, when somebody wants that.
+    pub health: Option<HealthRequest>,
     /// Name or path of an external OCI runtime; `None` is the embedded one.
     pub oci_runtime: Option<String>,
+    /// Where the monitor puts the small init that the bundle mounts, when it mounts one.
+    pub init: Option<PathBuf>,
+    /// The processes of other containers whose namespaces the bundle joins.
+    pub lenders: Vec<Lender>,
+    /// The process whose `/dev/shm` the monitor mounts at `<run_dir>/shm`.
+    pub shm_of: Option<i32>,
 }
 
-/// Where and how a container's output is logged.
+/// A process whose namespaces are joined. The number alone could be another's by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lender {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub pid_start: u64,
+}
+
+/// A health check. Its results are in [`crate::container::HEALTH`] in `state_dir`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LogTarget {
-    /// The json-file log.
+pub struct HealthRequest {
+    /// The OCI `process` object, complete; it must not have a terminal.
+    pub process: oci_spec::runtime::Process,
+    /// When it is made.
+    pub times: HealthTimes,
+}
+
+/// Where a container's output is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum LogTarget {
+    /// Docker's json-file log.
+    Files(LogFilesTarget),
+    /// The systemd journal.
+    Journal(JournalTarget),
+}
+
+/// A json-file log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogFilesTarget {
+    /// The newest file.
     pub path: PathBuf,
     /// Size in bytes at which the file is rotated.
     pub max_size: Option<u64>,
     /// How many files are kept.
     pub max_files: u32,
+    /// What every entry says beside its line.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JournalTarget {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// What every entry says beside its line.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// What `exec` starts.
@@ -99,6 +195,8 @@ pub struct ExecRequest {
     pub stdin: bool,
     /// True to return once the process runs, without a session.
     pub detach: bool,
+    /// With what the end is told of, when somebody may want to hear of it.
+    pub events: Option<Teller>,
 }
 
 /// `<run_dir>/state.json`: what is known of a running container.
@@ -106,12 +204,18 @@ pub struct ExecRequest {
 pub struct RunState {
     /// Process id of the monitor.
     pub monitor_pid: i32,
-    /// Process id of the container's first process.
+    /// Process id of the container's first process; 0 between two.
     pub pid: i32,
     /// Its start time in clock ticks since boot (`/proc/<pid>/stat` field 22), against reuse of the id.
     pub pid_start: u64,
     /// RFC 3339.
     pub started_at: String,
+    /// How many times the monitor has started the container again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// How the last process ended, while the next one is waited for; `pid` is 0 then.
+    #[serde(default)]
+    pub restarting: Option<ExitRecord>,
 }
 
 /// `<state_dir>/exit.json`: how a container ended.
@@ -127,6 +231,9 @@ pub struct ExitRecord {
     pub started_at: String,
     /// RFC 3339.
     pub finished_at: String,
+    /// How many times the monitor had started the container again.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// Streams of a container or an exec'd process.

@@ -7,6 +7,8 @@
 
 mod archive;
 mod layer;
+mod policy;
+mod registry;
 mod text;
 
 /// A function of bytes, by name.
@@ -21,12 +23,17 @@ pub struct Target {
 /// All of them.
 pub const TARGETS: &[Target] = &[
     Target { name: "archive", run: archive::images },
+    Target { name: "challenge", run: registry::challenge },
     Target { name: "config", run: archive::config },
+    Target { name: "credentials", run: registry::credentials },
     Target { name: "dockerfile", run: text::dockerfile },
     Target { name: "dockerignore", run: text::dockerignore },
     Target { name: "layer", run: layer::plain },
     Target { name: "layer-compressed", run: layer::compressed },
+    Target { name: "policy", run: policy::file },
     Target { name: "reference", run: text::reference },
+    Target { name: "registries-conf", run: registry::registries_conf },
+    Target { name: "signature-payload", run: policy::payload },
 ];
 
 /// The target of this name.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use mica_engine::Result;
-use mica_engine::runtime::{ExecRequest, RunState, Runtime, Session, StartRequest};
+use mica_engine::runtime::{Descriptors, ExecRequest, RunState, Runtime, Session, StartRequest};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::Error;
@@ -47,14 +47,14 @@ impl MonitorRuntime {
         self
     }
 
-    async fn open_session(&self, request: Request, root: Option<OwnedFd>) -> Result<MonitorSession> {
+    async fn open_session(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<MonitorSession> {
         let monitor = self.monitor.clone();
         let context = match &request {
             Request::Start { request, .. } => format!("cannot start container `{}`", request.id),
             Request::Exec(request) => format!("cannot run a command in container `{}`", request.id),
             Request::Detach(command) => format!("cannot start `{}`", command.join(" ")),
         };
-        let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, root))
+        let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, &descriptors))
             .await
             .unwrap_or(Err(Error::Silent))
             .map_err(|error| error.during(context.as_str()))?;
@@ -68,10 +68,13 @@ impl Runtime for MonitorRuntime {
         self.default_runtime.as_deref().unwrap_or("mica")
     }
 
-    async fn start(&self, mut request: StartRequest, root: OwnedFd) -> Result<Box<dyn Session>> {
+    async fn start(&self, mut request: StartRequest, descriptors: Descriptors) -> Result<Box<dyn Session>> {
         request.oci_runtime = request.oci_runtime.or_else(|| self.default_runtime.clone());
-        let request = Request::Start { request: Box::new(request), cache: self.cache.clone() };
-        Ok(Box::new(self.open_session(request, Some(root)).await?))
+        let Descriptors { root, mounts, network, kept } = descriptors;
+        let (names, mounts): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
+        let request = Request::Start { request: Box::new(request), mounts: names, cache: self.cache.clone() };
+        let descriptors = std::iter::once(root).chain(network).chain(mounts).chain(kept).collect();
+        Ok(Box::new(self.open_session(request, descriptors).await?))
     }
 
     async fn attach(&self, run_dir: &Path) -> Result<Box<dyn Session>> {
@@ -82,7 +85,7 @@ impl Runtime for MonitorRuntime {
 
     async fn exec(&self, request: ExecRequest) -> Result<Box<dyn Session>> {
         let detach = request.detach;
-        let mut session = self.open_session(Request::Exec(Box::new(request)), None).await?;
+        let mut session = self.open_session(Request::Exec(Box::new(request)), Vec::new()).await?;
         if detach {
             session.finish();
         }
@@ -102,9 +105,27 @@ impl Runtime for MonitorRuntime {
 
     fn detach(&self, command: &[String]) -> Result<()> {
         // The monitor reads its request from the socket's buffer, so this end need not stay open.
-        launch::launch(&self.monitor, &Request::Detach(command.to_vec()), None)
+        launch::launch(&self.monitor, &Request::Detach(command.to_vec()), &[])
             .map(drop)
             .map_err(|error| error.during(format!("cannot start `{}`", command.join(" "))))
+    }
+
+    async fn next_exit(&self, run_dir: &Path) -> Result<Option<i32>> {
+        let context = "cannot wait for the container's process";
+        let socket = match launch::connect(run_dir) {
+            Ok(socket) => socket,
+            Err(Error::NotRunning { .. }) => return Ok(None),
+            Err(error) => return Err(error.during(context)),
+        };
+        match MonitorSession::open(socket, context).await {
+            Ok(session) => session.exit().await,
+            // A monitor that goes closes the sessions it has not begun.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn wake(&self, run_dir: &Path) {
+        launch::connect(run_dir).ok();
     }
 
     async fn wait(&self, run_dir: &Path) -> Result<()> {

@@ -51,6 +51,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// More mounts than one message carries.
+    #[error("a container cannot have {descriptors} mounts of this kind, {most} are the most")]
+    TooMany {
+        /// How many there are.
+        descriptors: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The monitor went away without an answer.
     #[error("the container's monitor ended without an answer")]
     Silent,
@@ -67,6 +75,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotRunning { .. } => Kind::Conflict,
+            Self::TooMany { .. } => Kind::InvalidInput,
             Self::Launch { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::Unsupported,
             Self::Io { source, .. } | Self::Connection { source, .. } | Self::Launch { source, .. } => {
                 match source.kind() {

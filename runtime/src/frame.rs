@@ -24,6 +24,8 @@ pub enum Frame {
     CloseStdin,
     /// Client: the terminal has this many rows and columns.
     Resize(u16, u16),
+    /// Client: no output, please; only the end is of interest.
+    Quiet,
     /// Monitor: the process runs.
     Started {
         /// Its id.
@@ -82,6 +84,7 @@ impl Frame {
                 let [c, d] = columns.to_le_bytes();
                 put(0x04, &[a, b, c, d], out);
             }
+            Self::Quiet => put(0x05, &[], out),
             Self::Started { pid, start } => {
                 let mut payload = pid.to_le_bytes().to_vec();
                 payload.extend_from_slice(&start.to_le_bytes());
@@ -116,6 +119,7 @@ impl Frame {
                 [a, b, c, d] => Self::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d])),
                 _ => return Err(malformed),
             },
+            0x05 if payload.is_empty() => Self::Quiet,
             0x11 => {
                 let (pid, start) = payload.split_first_chunk::<4>().ok_or(malformed)?;
                 let start = <[u8; 8]>::try_from(start).map_err(|_| malformed)?;
@@ -128,7 +132,7 @@ impl Frame {
             0x13 => Self::Stdout(payload.to_vec()),
             0x14 => Self::Stderr(payload.to_vec()),
             0x15 => Self::Exited(i32::from_le_bytes(payload.try_into().map_err(|_| malformed)?)),
-            0x03 => return Err(malformed),
+            0x03 | 0x05 => return Err(malformed),
             _ => return Err(FrameError::UnknownType(code)),
         })
     }
@@ -222,6 +226,7 @@ mod tests {
             Frame::Stdin(vec![0, 255, 10]),
             Frame::CloseStdin,
             Frame::Resize(24, 80),
+            Frame::Quiet,
             Frame::Started { pid: 42, start: u64::MAX },
             Frame::Failed { kind: Kind::CommandNotFound, message: "exec: `x`".into() },
             Frame::Stdout(vec![7; CHUNK]),

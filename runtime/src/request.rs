@@ -5,13 +5,19 @@ use std::path::PathBuf;
 use mica_engine::runtime::{ExecRequest, StartRequest};
 use serde::{Deserialize, Serialize};
 
+/// How many descriptors travel with a request at most: the kernel takes no more in one message (`SCM_MAX_FD`).
+pub const DESCRIPTORS: usize = 253;
+
 /// The JSON of the first frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Start a container. The mount of its root file system travels with the frame.
+    /// Start a container. The mount of its root file system travels with the frame, then its network namespace if the
+    /// request says so, then the other mounts, then what is to be kept open.
     Start {
         /// The container.
         request: Box<StartRequest>,
+        /// The names of the other mounts, in their order.
+        mounts: Vec<String>,
         /// Where compiled seccomp filters are kept.
         cache: Option<PathBuf>,
     },

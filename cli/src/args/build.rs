@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mica_engine::container::NetworkMode;
 
 use super::values;
 
@@ -25,9 +24,9 @@ pub struct Build {
     /// Do not use the cache
     #[arg(long)]
     pub no_cache: bool,
-    /// Network of RUN steps: none or host
-    #[arg(long, value_name = "NETWORK", value_parser = values::network)]
-    pub network: Option<NetworkMode>,
+    /// Network of RUN steps: none, host, or a network
+    #[arg(long, value_name = "NETWORK", value_parser = values::build_network)]
+    pub network: Option<String>,
     /// Set a label of the image (may be repeated)
     #[arg(long = "label", value_name = "NAME[=VALUE]")]
     pub labels: Vec<String>,
@@ -43,8 +42,8 @@ pub struct Build {
     /// Always ask a registry for base images
     #[arg(long)]
     pub pull: bool,
-    /// Platform, os/arch[/variant]
-    #[arg(long, value_name = "PLATFORM")]
+    /// Platform, os/arch[/variant]; several between commas make a list of images
+    #[arg(long, value_name = "PLATFORM[,PLATFORM]")]
     pub platform: Option<String>,
     /// Add a line to /etc/hosts of RUN steps (may be repeated)
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]

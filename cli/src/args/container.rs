@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
-use mica_engine::container::NetworkMode;
-
+use super::health::HealthArgs;
+use super::logging::LoggingArgs;
+use super::namespaces::NamespaceArgs;
+use super::networking::NetworkArgs;
+use super::resources::ResourceArgs;
+use super::restart::RestartArgs;
 use super::values;
+use super::volumes::VolumeArgs;
+use clap::{ArgAction, Args, ValueEnum};
 
 /// What a new container is asked to be.
 #[derive(Debug, Args)]
@@ -50,18 +55,21 @@ pub struct ContainerArgs {
     /// Bind a folder or mount a volume (may be repeated)
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     pub volume: Vec<String>,
-    /// Mount by keys: type=bind|volume|tmpfs,source=…,target=…,readonly (may be repeated)
+    /// Mount by keys: type=bind|volume|tmpfs|image,source=…,target=…,readonly (may be repeated)
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub mount: Vec<String>,
     /// Mount a memory file system (may be repeated)
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
     pub tmpfs: Vec<String>,
+    /// Volumes of other containers and of other drivers.
+    #[command(flatten)]
+    pub volumes: VolumeArgs,
     /// Make the root file system read-only
     #[arg(long)]
     pub read_only: bool,
-    /// Network of the container: none or host
-    #[arg(long, alias = "net", value_name = "NETWORK", value_parser = values::network)]
-    pub network: Option<NetworkMode>,
+    /// Networks and published ports.
+    #[command(flatten)]
+    pub networking: NetworkArgs,
     /// Host name of the container
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -98,15 +106,21 @@ pub struct ContainerArgs {
     /// Security, resource and system settings.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Publishing needs a network that this version does not have
-    #[arg(short = 'p', long, hide = true, value_parser = values::publish)]
-    pub publish: Vec<String>,
-    /// Publishing needs a network that this version does not have
-    #[arg(short = 'P', long, hide = true)]
-    pub publish_all: bool,
-    /// Restart policy; this version has none
-    #[arg(long, hide = true, value_parser = values::restart)]
-    pub restart: Option<String>,
+    /// Limits of memory, processors and block devices.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Namespaces and names.
+    #[command(flatten)]
+    pub namespaces: NamespaceArgs,
+    /// What follows when it has ended.
+    #[command(flatten)]
+    pub restarting: RestartArgs,
+    /// Where its output is kept.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+    /// How its health is checked.
+    #[command(flatten)]
+    pub health: HealthArgs,
     /// The image, then the command with its arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     pub words: Vec<String>,
@@ -124,7 +138,7 @@ pub struct LimitArgs {
     /// All capabilities and devices, nothing masked
     #[arg(long)]
     pub privileged: bool,
-    /// no-new-privileges, seccomp=unconfined or seccomp=FILE (may be repeated)
+    /// no-new-privileges, seccomp=unconfined|FILE, apparmor=PROFILE, systempaths=unconfined, mask=, unmask=, proc-opts= (may be repeated)
     #[arg(long = "security-opt", value_name = "OPTION")]
     pub security_options: Vec<String>,
     /// Resource limit of the process (may be repeated)
@@ -157,6 +171,9 @@ pub struct LimitArgs {
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<String>,
+    /// Limit of what the container writes: size=BYTES, inodes=NUMBER (may be repeated)
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE")]
+    pub storage_options: Vec<String>,
     /// Adjustment of the out-of-memory score, -1000 to 1000
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub oom_score_adj: Option<i32>,
@@ -178,12 +195,6 @@ pub struct LimitArgs {
     /// Resolver option (may be repeated)
     #[arg(long = "dns-option", alias = "dns-opt", value_name = "OPTION")]
     pub dns_options: Vec<String>,
-    /// Where output goes: json-file or none
-    #[arg(long, value_name = "DRIVER", value_parser = values::log_driver)]
-    pub log_driver: Option<mica_engine::container::LogDriver>,
-    /// Option of the log driver: max-size, max-file (may be repeated)
-    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
-    pub log_options: Vec<String>,
     /// User namespace; this version has the host's only
     #[arg(long, hide = true, value_parser = values::userns)]
     pub userns: Option<String>,

@@ -10,4 +10,7 @@ pub struct Diff {
     pub format: Option<String>,
     /// The container
     pub container: String,
+    /// A container or image to compare with instead of the container's own image
+    #[arg(value_name = "CONTAINER|IMAGE")]
+    pub other: Option<String>,
 }

@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    attach, build, commit, cp, create, diff, exec, export, history, images, import, info, inspect, kill, load, logs,
-    prune, ps, rename, rm, rmi, run, save, start, stop, system, tag, wait,
+    attach, build, commit, cp, create, diff, events, exec, exists, export, history, image_copy, images, import, info,
+    inspect, kill, load, logs, mount, network, pause, prune, ps, pull, push, rename, rm, rmi, run, save, start, stats,
+    stop, system, tag, tags, top, update, wait,
 };
 
 /// `container …`.
@@ -30,6 +31,8 @@ pub enum ContainerCommand {
     Diff(diff::Diff),
     /// Execute a command in a running container
     Exec(exec::Exec),
+    /// Exit with 0 if a container is there, else with 1
+    Exists(exists::Exists),
     /// Export a container's file system as a tar archive
     Export(export::Export),
     /// Show everything about containers
@@ -41,6 +44,12 @@ pub enum ContainerCommand {
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Ps),
+    /// Mount the roots of containers on the host
+    Mount(mount::Mount),
+    /// Make containers stand still
+    Pause(pause::Pause),
+    /// Show the published ports of a container
+    Port(network::Port),
     /// Remove all stopped containers
     Prune(prune::PruneContainers),
     /// Rename a container
@@ -54,8 +63,19 @@ pub enum ContainerCommand {
     Run(run::Run),
     /// Start stopped containers
     Start(start::Start),
+    /// Show what containers use
+    Stats(stats::Stats),
     /// Stop running containers
     Stop(stop::Stop),
+    /// List the processes of a container
+    Top(top::Top),
+    /// Let paused containers go on
+    Unpause(pause::Pause),
+    /// Change limits or the restart policy of containers
+    Update(update::Update),
+    /// Take the roots of containers away from the host
+    #[command(alias = "umount")]
+    Unmount(mount::Unmount),
     /// Wait for containers to stop and print their exit codes
     Wait(wait::Wait),
 }
@@ -73,26 +93,36 @@ pub struct Image {
 pub enum ImageCommand {
     /// Build an image from a Dockerfile
     Build(build::Build),
+    /// Copy an image between registries, layouts and archives
+    Copy(image_copy::ImageCopy),
+    /// Exit with 0 if an image is there, else with 1
+    Exists(exists::Exists),
     /// Show the steps an image was made by
     History(history::History),
     /// Make an image of a root file system archive
     Import(import::Import),
     /// Show everything about images
     Inspect(inspect::InspectImages),
-    /// Load images from an archive
+    /// Load images from an archive or a folder
     Load(load::Load),
     /// List images
     #[command(visible_alias = "list")]
     Ls(images::Images),
     /// Remove unused images
     Prune(prune::PruneImages),
+    /// Pull an image from a registry
+    Pull(pull::Pull),
+    /// Push an image to a registry
+    Push(push::Push),
     /// Remove images
     #[command(alias = "remove")]
     Rm(rmi::Rmi),
-    /// Save images to an archive
+    /// Save images to an archive or a folder
     Save(save::Save),
     /// Give an image one more name
     Tag(tag::Tag),
+    /// List the tags that a repository has in its registry
+    Tags(tags::Tags),
 }
 
 /// `builder …` and `buildx …`.
@@ -107,7 +137,7 @@ pub struct Builder {
 #[derive(Debug, Subcommand)]
 pub enum BuilderCommand {
     /// Build an image from a Dockerfile
-    Build(build::Build),
+    Build(Box<build::Build>),
     /// Remove the build cache
     Prune(prune::PruneBuilder),
 }
@@ -127,6 +157,8 @@ pub enum SystemCommand {
     Check(system::Check),
     /// Show what takes how much of the disk
     Df(system::Df),
+    /// Show what happens to containers and images
+    Events(events::Events),
     /// Show the store, its driver and this machine
     Info(info::Info),
     /// Remove what nobody needs

@@ -23,6 +23,9 @@ pub struct Images {
     /// Only IDs
     #[arg(short, long)]
     pub quiet: bool,
+    /// Show the platforms that each name stands for, and what each takes of the disk
+    #[arg(long, conflicts_with_all = ["digests", "format", "quiet"])]
+    pub tree: bool,
     /// Only images of this repository, or with this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub reference: Option<String>,

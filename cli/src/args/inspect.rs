@@ -1,8 +1,9 @@
 //! `inspect`, `container inspect` and `image inspect`.
 
 use clap::{Args, ValueEnum};
+use mica_engine::Platform;
 
-/// Show everything about images and containers.
+/// Show everything about images, containers and volumes.
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// json, or a Go template
@@ -26,6 +27,10 @@ pub enum ObjectType {
     Container,
     /// An image.
     Image,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
 }
 
 /// Show everything about containers.
@@ -48,6 +53,15 @@ pub struct InspectImages {
     /// json, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Ask the registry instead of the store
+    #[arg(long)]
+    pub remote: bool,
+    /// Print what the name stands for as the registry has it: a manifest or an index
+    #[arg(long, requires = "remote", conflicts_with = "format")]
+    pub raw: bool,
+    /// The image for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", requires = "remote")]
+    pub platform: Option<Platform>,
     /// The images
     #[arg(required = true, value_name = "IMAGE")]
     pub names: Vec<String>,

@@ -8,6 +8,9 @@ pub struct Logs {
     /// Go on until the container stops
     #[arg(short, long)]
     pub follow: bool,
+    /// Put what the log driver's options say before each line
+    #[arg(long)]
+    pub details: bool,
     /// Put the time before each line
     #[arg(short, long)]
     pub timestamps: bool,

@@ -11,40 +11,68 @@ pub mod cp;
 pub mod create;
 pub mod diff;
 pub mod docs;
+pub mod events;
 pub mod exec;
+pub mod exists;
 pub mod export;
+pub mod generate;
 pub mod global;
 pub mod groups;
+pub mod health;
 pub mod history;
+pub mod image_copy;
 pub mod images;
 pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod kill;
 pub mod load;
+pub mod logging;
+pub mod login;
+pub mod logout;
 pub mod logs;
+pub mod manifest;
+pub mod mount;
+pub mod namespaces;
+pub mod network;
+pub mod networking;
+pub mod pause;
 pub mod prune;
 pub mod ps;
+pub mod pull;
+pub mod push;
 pub mod rename;
+pub mod resources;
+pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod search;
 pub mod start;
+pub mod stats;
 pub mod stop;
+pub mod storage;
 pub mod system;
 pub mod tag;
+pub mod tags;
 #[cfg(test)]
 mod tests;
+pub mod top;
 pub mod unsupported;
+pub mod update;
 pub mod values;
 pub mod version;
+pub mod volume;
+pub mod volumes;
 pub mod wait;
 
 use clap::{Parser, Subcommand};
 
 const ENVIRONMENT: &str = "\
 Environment:
+  DOCKER_CONFIG      folder of Docker's config.json, where logins are
+  MICA_NETWORK       network of containers and builds that name none
   MICA_STORAGE_OPTS  options of the storage driver, between commas
   MICA_STORAGE_PATH  folders with storage drivers, between colons
   NO_COLOR           no colours, whatever its value
@@ -93,6 +121,8 @@ pub enum Command {
     Create(create::Create),
     /// Show what a container changed in its file system
     Diff(diff::Diff),
+    /// Show what happens to containers and images
+    Events(events::Events),
     /// Export a container's file system as a tar archive
     Export(export::Export),
     /// Show the steps an image was made by
@@ -105,10 +135,24 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Send a signal to running containers
     Kill(kill::Kill),
-    /// Load images from an archive
+    /// Load images from an archive or a folder
     Load(load::Load),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Log out of a registry
+    Logout(logout::Logout),
     /// Show the output of a container
     Logs(logs::Logs),
+    /// Mount the roots of containers on the host
+    Mount(mount::Mount),
+    /// Make containers stand still
+    Pause(pause::Pause),
+    /// Show the published ports of a container
+    Port(network::Port),
+    /// Pull an image from a registry
+    Pull(pull::Pull),
+    /// Push an image to a registry
+    Push(push::Push),
     /// Rename a container
     Rename(rename::Rename),
     /// Stop and start containers
@@ -117,14 +161,27 @@ pub enum Command {
     Rm(rm::Rm),
     /// Remove images
     Rmi(rmi::Rmi),
-    /// Save images to an archive
+    /// Save images to an archive or a folder
     Save(save::Save),
+    /// Search a registry for images
+    Search(search::Search),
     /// Start stopped containers
     Start(start::Start),
+    /// Show what containers use
+    Stats(stats::Stats),
     /// Stop running containers
     Stop(stop::Stop),
     /// Give an image one more name
     Tag(tag::Tag),
+    /// List the processes of a container
+    Top(top::Top),
+    /// Let paused containers go on
+    Unpause(pause::Pause),
+    /// Change limits or the restart policy of containers
+    Update(update::Update),
+    /// Take the roots of containers away from the host
+    #[command(visible_alias = "umount")]
+    Unmount(mount::Unmount),
     /// Show the version
     Version(version::Version),
     /// Wait for containers to stop and print their exit codes
@@ -133,13 +190,23 @@ pub enum Command {
     Container(groups::Container),
     /// Commands on images
     Image(groups::Image),
+    /// Commands on networks
+    Network(network::Network),
+    /// Commands on manifest lists
+    Manifest(manifest::Manifest),
+    /// Commands on volumes
+    Volume(volume::Volume),
     /// Commands on the build cache
     Builder(groups::Builder),
     /// The builder by its other name
     #[command(hide = true)]
     Buildx(groups::Builder),
+    /// Write configuration for other programs
+    Generate(generate::Generate),
     /// Commands on the store
     System(groups::System),
+    /// Commands on storage drivers
+    Storage(storage::Storage),
     /// Print a completion script for a shell
     Completion(completion::Completion),
     /// Wait for a container and remove it if it was made with `--rm`

@@ -49,6 +49,9 @@ pub struct PruneSystem {
     /// All images without a container, not only those without a name
     #[arg(short, long)]
     pub all: bool,
+    /// Also anonymous volumes that no container uses
+    #[arg(long)]
+    pub volumes: bool,
     /// What every prune takes.
     #[command(flatten)]
     pub prune: PruneArgs,

@@ -28,4 +28,7 @@ pub struct Df {
     /// table, `table TEMPLATE`, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Every image, container and volume, with what it shares
+    #[arg(short, long)]
+    pub verbose: bool,
 }

@@ -1,40 +1,32 @@
 //! Value parsers whose refusals clap prints with the flag's name.
 
-use mica_engine::container::{LogDriver, NetworkMode};
+use ipnet::IpNet;
+use mica_engine::container::{NetworkChoice, NetworkMode, parse_mac, parse_network};
 
 /// `--network`.
-pub fn network(text: &str) -> Result<NetworkMode, String> {
-    match text {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        _ => Err("this version of mica has no bridge networks: use `none` or `host`".to_owned()),
-    }
+pub fn network(text: &str) -> Result<NetworkChoice, String> {
+    parse_network(text).map_err(|error| error.to_string())
 }
 
-/// `--log-driver`.
-pub fn log_driver(text: &str) -> Result<LogDriver, String> {
-    match text {
-        "json-file" => Ok(LogDriver::JsonFile),
-        "none" => Ok(LogDriver::None),
-        _ => Err("this version of mica logs to `json-file` or `none`".to_owned()),
-    }
-}
-
-/// `-p`.
-pub fn publish(_: &str) -> Result<String, String> {
-    Err("publishing a port needs a bridge network, which this version of mica lacks: use `--network host`".to_owned())
-}
-
-/// `--restart`.
-pub fn restart(text: &str) -> Result<String, String> {
-    match text {
-        "no" => Ok(text.to_owned()),
-        _ => {
-            Err("this version of mica does not restart containers: use `no`, or a unit of your init system".to_owned())
+/// `build --network`.
+pub fn build_network(text: &str) -> Result<String, String> {
+    match network(text)? {
+        NetworkChoice::Mode(NetworkMode::Container(_)) => {
+            Err("a build step cannot share the network of a container".to_owned())
         }
+        _ => Ok(text.to_owned()),
     }
 }
 
+/// `--mac-address`.
+pub fn mac(text: &str) -> Result<String, String> {
+    parse_mac(text).map_err(|error| error.to_string())
+}
+
+/// `--subnet` and `--ip-range`.
+pub fn subnet(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("`{text}` is no subnet: write it as 10.1.0.0/16"))
+}
 /// `--userns`.
 pub fn userns(text: &str) -> Result<String, String> {
     match text {

@@ -3,9 +3,11 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use mica_engine::Reference;
 use mica_engine::build::BuildRequest;
 use mica_engine::container::parse_add_host;
+use mica_engine::ops::manifest::{CreateList, Existing};
+use mica_engine::{Platform, Reference};
+use mica_layer::Digest;
 
 use crate::args::build::Build;
 use crate::context::Context;
@@ -14,38 +16,72 @@ use crate::{files, output, progress, spec};
 /// `build`.
 pub(super) async fn run(context: &Context, args: &Build) -> anyhow::Result<()> {
     let source = Source::read(args)?;
-    let tags = args.tags.iter().map(|tag| Reference::parse(tag).map(|reference| reference.to_string()));
+    let tags: Vec<Reference> = args.tags.iter().map(|tag| Reference::parse(tag)).collect::<Result<_, _>>()?;
+    let platforms = platforms(args.platform.as_deref())?;
+    let several = platforms.len() > 1;
     let request = BuildRequest {
         context: source.context,
         dockerfile: source.dockerfile,
         dockerfile_name: source.name,
         ignore: source.ignore,
-        tags: tags.collect::<Result<_, _>>()?,
+        // Of several images none has the name: it is that of the list.
+        tags: if several { Vec::new() } else { tags.iter().map(ToString::to_string).collect() },
         args: spec::pairs(&args.build_args)?,
         labels: spec::labels(&[], &args.labels)?,
         target: args.target.clone(),
         no_cache: args.no_cache,
-        network: args.network.map_or_else(|| context.settings.network.clone(), |network| network.word().to_owned()),
+        network: args.network.clone().unwrap_or_else(|| context.settings.network.clone()),
         pull: args.pull,
-        platform: args.platform.clone(),
+        platform: None,
         add_hosts: args.add_hosts.iter().map(|text| parse_add_host(text)).collect::<Result<_, _>>()?,
     };
-    let shown = progress::of(args.progress, args.quiet);
-    let outcome = context.engine()?.build(request, shown.as_ref()).await;
-    drop(shown);
-    let image = outcome?.image;
+    let engine = context.engine()?;
+    let mut images = Vec::new();
+    for platform in platforms {
+        if let (true, false, Some(platform)) = (several, args.quiet, &platform) {
+            output::warn(format!("building for {platform}"));
+        }
+        let shown = progress::of(args.progress, args.quiet);
+        let outcome = engine.build(BuildRequest { platform, ..request.clone() }, shown.as_ref()).await;
+        drop(shown);
+        images.push(outcome?.image);
+    }
+    for tag in tags.iter().filter(|_| several) {
+        let images = images.iter().map(ToString::to_string).collect();
+        let name = tag.to_string();
+        engine.create_list(CreateList { name, images, existing: Existing::Replace, ..CreateList::default() }).await?;
+    }
     if let Some(path) = &args.iidfile {
         use std::io::Write as _;
-        files::create(path)?.write_all(image.to_string().as_bytes())?;
+        files::create(path)?.write_all(joined(&images).as_bytes())?;
     }
     if args.quiet {
-        return output::line(image);
+        return output::line(joined(&images));
     }
-    for tag in &args.tags {
-        output::warn(format!("naming to {}", Reference::parse(tag)?.familiar()));
+    for tag in &tags {
+        output::warn(format!("naming to {}", tag.familiar()));
     }
-    output::warn(format!("writing image {image}"));
+    images.iter().for_each(|image| output::warn(format!("writing image {image}")));
     Ok(())
+}
+
+/// The platforms to build for, each once; `None` for the builder's own.
+fn platforms(text: Option<&str>) -> anyhow::Result<Vec<Option<String>>> {
+    let Some(text) = text else { return Ok(vec![None]) };
+    let mut platforms = Vec::new();
+    for platform in text.split(',') {
+        platform.parse::<Platform>()?;
+        let platform = Some(platform.to_owned());
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+/// One a line.
+fn joined(images: &[Digest]) -> String {
+    images.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What a build reads before it begins.
@@ -152,6 +188,21 @@ mod tests {
         assert_eq!(dockerfile(None, folder.path()).expect("found"), folder.path().join("Dockerfile"));
         fs_err::write(folder.path().join("x.df"), "").expect("written");
         assert_eq!(dockerfile(Some(Path::new("x.df")), folder.path()).expect("found"), folder.path().join("x.df"));
+    }
+
+    #[test]
+    fn platforms_stand_between_commas() {
+        for (text, expected) in [
+            (None, Some(vec![None])),
+            (Some("arm64"), Some(vec![Some("arm64")])),
+            (Some("linux/amd64,linux/arm64,linux/amd64"), Some(vec![Some("linux/amd64"), Some("linux/arm64")])),
+            (Some("linux/amd64,"), None),
+            (Some("a/b/c/d"), None),
+        ] {
+            let expected: Option<Vec<Option<String>>> =
+                expected.map(|all| all.into_iter().map(|one| one.map(str::to_owned)).collect());
+            assert_eq!(platforms(text).ok(), expected, "{text:?}");
+        }
     }
 
     #[test]

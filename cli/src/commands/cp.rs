@@ -14,7 +14,10 @@ pub(super) async fn run(context: &Context, args: &Cp) -> anyhow::Result<()> {
     let owner = Some((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
     let options = CopyOptions { follow: args.follow_link, archive: args.archive, owner };
     match (Side::of(&args.source), Side::of(&args.target)) {
-        (Side::Container(..), Side::Container(..)) => anyhow::bail!("copying between containers is not supported"),
+        (Side::Container(from, path), Side::Container(to, target)) => {
+            let (from, to) = ((from, Path::new(path)), (to, Path::new(target)));
+            Ok(context.engine()?.copy_between(from, to, options).await?)
+        }
         (Side::Container(container, path), Side::Stream) => {
             if std::io::stdout().is_terminal() {
                 anyhow::bail!("cowardly refusing to write an archive to a terminal: redirect standard output");

@@ -11,7 +11,6 @@ pub(super) async fn run(context: &Context, args: &Create) -> anyhow::Result<()> 
     let request = run::request(context, args)?;
     run::refuse_cidfile(args.cidfile.as_deref())?;
     let created = context.engine()?.create(request).await?;
-    run::warn(&created.warnings);
     run::write_cidfile(args.cidfile.as_deref(), &created.id)?;
     output::line(created.id)
 }

@@ -1,7 +1,7 @@
 //! `diff`: one letter and one path a line.
 
-use mica_layer::ChangeKind;
-use serde_json::Map;
+use mica_layer::{Change, ChangeKind};
+use serde_json::{Map, Value};
 
 use crate::args::diff::Diff;
 use crate::context::Context;
@@ -16,7 +16,14 @@ const COLUMNS: Columns = Columns {
 
 /// `diff`.
 pub(super) async fn run(context: &Context, args: &Diff) -> anyhow::Result<()> {
-    let changes = context.engine()?.diff(&args.container).await?;
+    let engine = context.engine()?;
+    let changes = match &args.other {
+        None => engine.diff(&args.container).await?,
+        Some(other) => engine.diff_between(&args.container, other).await?,
+    };
+    if args.format.as_deref() == Some("json") {
+        return json(&changes);
+    }
     let rows: Vec<_> = changes
         .iter()
         .map(|change| {
@@ -32,4 +39,21 @@ pub(super) async fn run(context: &Context, args: &Diff) -> anyhow::Result<()> {
         .collect();
     let format = Some(args.format.as_deref().unwrap_or("{{.Type}} {{.Path}}"));
     output::raw(listing::render(&COLUMNS, Style { format, quiet: false }, &rows)?.as_bytes())
+}
+
+/// Three lists of paths in one document, as Podman has it.
+fn json(changes: &[Change]) -> anyhow::Result<()> {
+    let mut lists = Map::new();
+    for change in changes {
+        let name = match change.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Modified | ChangeKind::Opaque => "changed",
+            ChangeKind::Deleted => "deleted",
+        };
+        let list = lists.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(paths) = list {
+            paths.push(format!("/{}", change.path.display()).into());
+        }
+    }
+    output::line(serde_json::to_string_pretty(&lists)?)
 }

@@ -22,7 +22,8 @@ pub(super) async fn run(context: &Context, args: &Import) -> anyhow::Result<()> 
     };
     let request = ImportRequest {
         source,
-        source_name: args.file.clone(),
+        // As Docker has it, whose daemon is handed the bytes of a file and not its name.
+        source_name: "-".to_owned(),
         reference: args.reference.clone(),
         message: args.message.clone(),
         changes: args.changes.clone(),

@@ -3,29 +3,36 @@
 use std::fmt::Write as _;
 
 use mica_engine::ops::info::Info as Facts;
+use mica_registry::config::Summary;
 use serde_json::{Value as Json, json};
 
 use crate::args::info::Info;
 use crate::context::Context;
-use crate::output;
 use crate::output::human;
 use crate::template::{Template, Value};
+use crate::views::registries;
+use crate::{output, wire};
 
 /// `info`.
 pub(super) async fn run(context: &Context, args: &Info) -> anyhow::Result<()> {
-    let facts = context.engine()?.info().await?;
+    let mut facts = context.engine()?.info().await?;
+    // A file about registries that is not understood is no reason to say nothing of the store.
+    let summary = wire::directory(&context.settings).summary().unwrap_or_else(|error| {
+        facts.warnings.push(error.to_string());
+        Summary::default()
+    });
     match args.format.as_deref() {
         None | Some("") => {
-            output::raw(text(&facts).as_bytes())?;
+            output::raw(text(&facts, &summary).as_bytes())?;
             facts.warnings.iter().for_each(|warning| output::warn(format!("WARNING: {warning}")));
             Ok(())
         }
-        Some("json") => output::line(view(&facts)),
-        Some(format) => output::line(Template::parse(format)?.render(&Value::from_json(&view(&facts)))?),
+        Some("json") => output::line(view(&facts, &summary)),
+        Some(format) => output::line(Template::parse(format)?.render(&Value::from_json(&view(&facts, &summary)))?),
     }
 }
 
-fn view(facts: &Facts) -> Json {
+fn view(facts: &Facts, summary: &Summary) -> Json {
     let (all, running, paused, stopped) = facts.containers;
     json!({
         "ID": facts.store_id,
@@ -49,12 +56,14 @@ fn view(facts: &Facts) -> Json {
         "DockerRootDir": facts.root,
         "RunRoot": facts.run_root,
         "Rootless": facts.rootless,
+        "IndexServerAddress": registries::INDEX_SERVER,
+        "RegistryConfig": registries::config(summary),
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Warnings": facts.warnings,
     })
 }
 
-fn text(facts: &Facts) -> String {
+fn text(facts: &Facts, summary: &Summary) -> String {
     let (all, running, paused, stopped) = facts.containers;
     let mut out = String::new();
     let mut line = |indent: usize, name: &str, value: &dyn std::fmt::Display| {
@@ -84,5 +93,8 @@ fn text(facts: &Facts) -> String {
     line(0, "Root Dir", &facts.root.display());
     line(0, "Run Dir", &facts.run_root.display());
     line(0, "Rootless", &facts.rootless);
+    for line in registries::lines(summary) {
+        let _ = writeln!(out, "{line}");
+    }
     out
 }

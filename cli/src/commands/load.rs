@@ -32,8 +32,10 @@ pub(super) async fn run(context: &Context, args: &Load) -> anyhow::Result<()> {
         for reference in &image.references {
             output::line(format!("Loaded image: {}", reference.familiar()))?;
         }
-        if image.references.is_empty() {
-            output::line(format!("Loaded image ID: {}", image.image))?;
+        match &image.other_platform {
+            Some(platform) => output::line(format!("Loaded image ID: {} ({platform})", image.image))?,
+            None if image.references.is_empty() => output::line(format!("Loaded image ID: {}", image.image))?,
+            None => {}
         }
     }
     Ok(())

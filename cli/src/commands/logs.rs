@@ -1,5 +1,7 @@
 //! `logs`: a container's output again, each stream on its own.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use mica_engine::build::Stream;
 use mica_engine::ops::logs::LogsRequest;
@@ -18,19 +20,45 @@ pub(super) async fn run(context: &Context, args: &Logs) -> anyhow::Result<()> {
         until: args.until.as_deref().map(|text| moment::parse(text, now)).transpose()?,
     };
     let mut reader = context.engine()?.logs(&args.container, request).await?;
-    while let Some(line) = reader.next().await? {
-        let mut bytes = Vec::with_capacity(line.bytes.len() + 40);
-        if args.timestamps {
-            bytes.extend_from_slice(line.time.as_bytes());
-            bytes.push(b' ');
+    loop {
+        let lines = reader.next().await?;
+        if lines.is_empty() {
+            return Ok(());
         }
-        bytes.extend_from_slice(&line.bytes);
-        match line.stream {
-            Stream::Stdout => output::raw(&bytes)?,
-            Stream::Stderr => output::raw_error(&bytes)?,
+        // One write for what one stream said in a row: a system call for each line would be most of the time.
+        for said in lines.chunk_by(|one, next| one.stream == next.stream) {
+            let mut bytes = Vec::with_capacity(said.iter().map(|line| line.bytes.len() + 40).sum());
+            for line in said {
+                if args.timestamps {
+                    bytes.extend_from_slice(line.time.as_bytes());
+                    bytes.push(b' ');
+                }
+                if args.details {
+                    bytes.extend_from_slice(details(&line.attributes).as_bytes());
+                }
+                bytes.extend_from_slice(&line.bytes);
+            }
+            match said.first().map(|line| line.stream) {
+                Some(Stream::Stderr) => output::raw_error(&bytes)?,
+                _ => output::raw(&bytes)?,
+            }
         }
     }
-    Ok(())
+}
+
+/// `labels`, `env` and `tag` as Docker writes them, and a space.
+fn details(attributes: &BTreeMap<String, String>) -> String {
+    let escaped = |text: &str| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+        let one = |byte: u8| match byte {
+            b' ' => "+".to_owned(),
+            byte if plain(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        };
+        text.bytes().map(one).collect::<String>()
+    };
+    let pairs: Vec<_> = attributes.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+    format!("{} ", pairs.join(","))
 }
 
 /// A number of lines; `all` and negative numbers are all of them.
@@ -44,7 +72,13 @@ fn tail(text: &str) -> anyhow::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::tail;
+    use super::{details, tail};
+
+    #[test]
+    fn details_are_dockers() {
+        let attributes = [("a".to_owned(), "b c".to_owned()), ("tag".to_owned(), "x/y".to_owned())];
+        assert_eq!(details(&attributes.into()), "a=b+c,tag=x%2Fy ");
+    }
 
     #[test]
     fn tails() {

@@ -1,7 +1,6 @@
 //! The short verbs on containers: `stop`, `restart`, `kill`, `wait`, `rm`, `rename`. Each prints the name it was given.
 
 use mica_engine::ops::remove::RemoveOptions;
-use mica_engine::ops::start::StartOptions;
 use mica_engine::ops::stop::StopOptions;
 
 use super::each;
@@ -23,8 +22,7 @@ pub(super) async fn stop(context: &Context, args: &args::stop::Stop) -> anyhow::
 pub(super) async fn restart(context: &Context, args: &args::stop::Restart) -> anyhow::Result<()> {
     let engine = context.engine()?;
     each(&args.stop.containers, async |name| {
-        engine.stop(name, options(&args.stop)).await?;
-        engine.start(name, StartOptions { terminal_size: None, detach: true }).await?;
+        engine.restart(name, options(&args.stop)).await?;
         output::line(name)
     })
     .await
@@ -43,7 +41,7 @@ pub(super) async fn kill(context: &Context, args: &args::kill::Kill) -> anyhow::
 /// `wait` prints exit codes instead.
 pub(super) async fn wait(context: &Context, args: &args::wait::Wait) -> anyhow::Result<()> {
     let engine = context.engine()?;
-    each(&args.containers, async |name| output::line(engine.wait(name).await?)).await
+    each(&args.containers, async |name| output::line(engine.wait_for(name, args.condition).await?)).await
 }
 
 /// `rm`.

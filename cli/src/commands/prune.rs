@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use mica_engine::ops::prune::{PruneImages, PruneRequest, Pruned};
+use mica_engine::ops::prune::{PruneImages, PruneRequest, PruneVolumes, Pruned};
 
 use super::rmi::describe;
 use crate::args;
@@ -13,7 +13,7 @@ use crate::output::{self, human};
 /// `container prune`.
 pub(super) async fn containers(context: &Context, args: &args::prune::PruneContainers) -> anyhow::Result<()> {
     let request = PruneRequest { containers: true, ..PruneRequest::default() };
-    prune(context, &args.prune, "This will remove all stopped containers.", request).await
+    prune(context, &args.prune, "This will remove all stopped containers.", request).await.map(drop)
 }
 
 /// `image prune`.
@@ -26,20 +26,33 @@ pub(super) async fn images(context: &Context, args: &args::prune::PruneImages) -
         PruneRequest { images, ..PruneRequest::default() },
     )
     .await
+    .map(drop)
 }
 
 /// `builder prune`.
 pub(super) async fn builder(context: &Context, args: &args::prune::PruneBuilder) -> anyhow::Result<()> {
     let request = PruneRequest { build_cache: true, ..PruneRequest::default() };
-    prune(context, &args.prune, "This will remove the build cache.", request).await
+    prune(context, &args.prune, "This will remove the build cache.", request).await.map(drop)
 }
 
 /// `system prune`.
 pub(super) async fn system(context: &Context, args: &args::prune::PruneSystem) -> anyhow::Result<()> {
     let (images, warning) = choose(args.all);
-    let warning = format!("This will remove:\n  - all stopped containers\n  - {warning}\n  - the build cache\n");
-    let request = PruneRequest { containers: true, images, build_cache: true, ..PruneRequest::default() };
-    prune(context, &args.prune, &warning, request).await
+    let (volumes, also) = if args.volumes {
+        (PruneVolumes::Anonymous, "  - all anonymous volumes not used by at least one container\n")
+    } else {
+        (PruneVolumes::Keep, "")
+    };
+    let warning = format!(
+        "This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{also}  - {warning}\n  - the build cache\n"
+    );
+    let request = PruneRequest { containers: true, images, volumes, build_cache: true, ..PruneRequest::default() };
+    let agreed = prune(context, &args.prune, &warning, request).await?;
+    // After the containers, which may have been the last to name one.
+    if agreed {
+        super::network::prune_now(context, super::pairs(&args.prune.filters)?).await?;
+    }
+    Ok(())
 }
 
 fn choose(all: bool) -> (PruneImages, &'static str) {
@@ -50,17 +63,23 @@ fn choose(all: bool) -> (PruneImages, &'static str) {
     }
 }
 
-async fn prune(context: &Context, args: &PruneArgs, warning: &str, mut request: PruneRequest) -> anyhow::Result<()> {
+pub(super) async fn prune(
+    context: &Context,
+    args: &PruneArgs,
+    warning: &str,
+    mut request: PruneRequest,
+) -> anyhow::Result<bool> {
     request.filters = super::pairs(&args.filters)?;
     if !args.force && !agreed(warning)? {
-        return Ok(());
+        return Ok(false);
     }
     let pruned = context.engine()?.prune(request).await?;
-    output::raw(told(&pruned).as_bytes())
+    output::raw(told(&pruned).as_bytes())?;
+    Ok(true)
 }
 
 /// Asks. No answer, as from an empty pipe, is no.
-fn agreed(warning: &str) -> anyhow::Result<bool> {
+pub(super) fn agreed(warning: &str) -> anyhow::Result<bool> {
     output::raw(format!("WARNING! {warning}\nAre you sure you want to continue? [y/N] ").as_bytes())?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
@@ -76,6 +95,7 @@ fn told(pruned: &Pruned) -> String {
     let mut out = String::new();
     let sections = [
         ("Deleted Containers:", &pruned.containers),
+        ("Deleted Volumes:", &pruned.volumes),
         ("Deleted Images:", &images),
         ("Deleted build cache objects:", &pruned.build_cache),
     ];

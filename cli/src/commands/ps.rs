@@ -22,8 +22,11 @@ pub(super) async fn run(context: &Context, args: &Ps) -> anyhow::Result<()> {
     let containers = context.engine()?.ps(request).await?;
     let detail = if args.no_trunc { Detail::Whole } else { Detail::Short };
     let now = Timestamp::now();
-    let rows: Vec<_> = containers.iter().map(|container| row::container(container, detail, now)).collect();
     let columns = if args.size { &row::PS_WITH_SIZE } else { &row::PS };
     let style = Style { format: args.format.as_deref(), quiet: args.quiet };
-    output::raw(listing::render(columns, style, &rows)?.as_bytes())
+    let shown = listing::shown(columns, style);
+    let rows: Vec<_> = containers.iter().map(|container| row::container(container, detail, now, &shown)).collect();
+    let text = listing::render(columns, style, &rows)?;
+    listing::leave((rows, containers));
+    output::raw(text.as_bytes())
 }

@@ -5,6 +5,7 @@ use mica_engine::ops::rmi::{RemoveImage, Removed};
 use super::each;
 use crate::args::rmi::Rmi;
 use crate::context::Context;
+use crate::failure::by_given_name;
 use crate::output;
 
 /// `rmi`.
@@ -14,10 +15,10 @@ pub(super) async fn run(context: &Context, args: &Rmi) -> anyhow::Result<()> {
         Ok(removed) => removed.iter().try_for_each(|removed| output::line(describe(removed))),
         // What is not there needs no force to be gone, so with force it is no failure.
         Err(error) if args.force && error.kind() == mica_engine::Kind::NotFound => {
-            output::error(&error.into());
+            output::error(&by_given_name(error, &args.images));
             Ok(())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(by_given_name(error, &args.images)),
     })
     .await
 }

@@ -3,17 +3,21 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use mica_engine::ops::create::CreateRequest;
+use mica_engine::ops::pull::Pulling;
 use mica_engine::ops::run::RunRequest;
 use mica_engine::ops::start::{StartOptions, Started};
 use mica_engine::{Engine, Kind};
 
 use super::status;
-use crate::args::container::{ContainerArgs, StreamName};
+use crate::args::container::{ContainerArgs, Pull, StreamName};
 use crate::args::run::{Finish, Run};
 use crate::context::Context;
 use crate::failure::{Status, run_code};
+use crate::progress::layers::Layers;
+use crate::progress::pulling::{Begin, Pulling as Progress};
 use crate::stream::{self, Ending, Signals, Streams};
 use crate::{files, output, spec, terminal};
 
@@ -42,7 +46,6 @@ async fn perform(context: &Context, args: &Run) -> anyhow::Result<()> {
     let terminal_size = if args.container.tty { terminal::size() } else { None };
     let request = RunRequest { create: request, start: StartOptions { terminal_size, detach: args.detach } };
     let running = engine.run(request).await?;
-    warn(&running.warnings);
     write_cidfile(args.container.cidfile.as_deref(), &running.started.id)?;
     if args.detach {
         return output::line(&running.started.id);
@@ -52,7 +55,13 @@ async fn perform(context: &Context, args: &Run) -> anyhow::Result<()> {
 
 /// What `run` and `create` ask the engine for.
 pub(super) fn request(context: &Context, args: &ContainerArgs) -> anyhow::Result<CreateRequest> {
-    Ok(CreateRequest { spec: spec::container(args, &context.settings.network)?, pull: args.pull.into() })
+    let settings = &context.settings;
+    let defaults = spec::Defaults { network: &settings.network, size: settings.container_size.as_deref() };
+    let begin = if args.pull == Pull::Missing { Begin::Missing } else { Begin::Asked };
+    let layers = if args.quiet { Layers::silent() } else { Layers::on_stderr() };
+    let pulling =
+        Pulling { policy: args.pull.into(), platform: None, progress: Arc::new(Progress::new(layers, begin)) };
+    Ok(CreateRequest { spec: spec::container(args, defaults)?, pulling })
 }
 
 /// Carries a started container to its end and takes its exit code.
@@ -115,13 +124,6 @@ async fn leave(engine: &Engine, id: &str) -> anyhow::Result<()> {
         command.process_group(0).spawn()?;
     }
     Ok(())
-}
-
-/// Says what the engine thinks a person should know.
-pub(super) fn warn(warnings: &[String]) {
-    for warning in warnings {
-        output::warn(format!("WARNING: {warning}"));
-    }
 }
 
 /// A file that is there may be another container's.

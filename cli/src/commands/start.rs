@@ -12,7 +12,8 @@ use crate::{output, terminal};
 pub(super) async fn run(context: &Context, args: &Start) -> anyhow::Result<()> {
     let engine = context.engine()?;
     if !args.attach && !args.interactive {
-        return each(&args.containers, async |name| {
+        let names = if args.at_boot { engine.to_start_at_boot().await? } else { args.containers.clone() };
+        return each(&names, async |name| {
             engine.start(name, StartOptions { terminal_size: None, detach: true }).await?;
             output::line(name)
         })

@@ -6,6 +6,9 @@ use jiff::tz::TimeZone;
 /// A size in powers of 1000 with three significant digits: `72.8MB`, `1.09GB`, `0B`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes}B");
+    }
     // Three digits are printed, so the 53 bits of a double are enough.
     #[expect(clippy::cast_precision_loss, reason = "see above")]
     let mut value = bytes as f64;
@@ -15,7 +18,7 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     let decimals = match value {
-        _ if unit == 0 || value >= 99.95 => 0,
+        _ if value >= 99.95 => 0,
         _ if value >= 9.995 => 1,
         _ => 2,
     };
@@ -60,6 +63,17 @@ pub fn local_time(created: &str) -> String {
     match created.parse::<Timestamp>() {
         Ok(timestamp) => timestamp.to_zoned_datetime(zone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
         Err(_) => created.to_owned(),
+    }
+}
+
+/// A time as RFC 3339 has it, in whole seconds and this machine's zone: `2026-01-31T12:00:00Z`.
+pub fn whole_seconds(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(timestamp) => {
+            let text = timestamp.to_zoned_datetime(zone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+            text.strip_suffix("+00:00").map_or(text.clone(), |utc| format!("{utc}Z"))
+        }
+        Err(_) => time.to_owned(),
     }
 }
 

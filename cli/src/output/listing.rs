@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::table;
-use crate::template::{Template, TemplateError, Value};
+use crate::template::{Piece, Template, TemplateError, Value};
 
 /// What a listing can show.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,51 @@ pub struct Style<'a> {
     pub format: Option<&'a str>,
     /// `-q`.
     pub quiet: bool,
+}
+
+/// Which fields of rows are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// Possibly every one.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl Shown {
+    /// True when somebody looks at the field.
+    pub fn has(&self, field: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|name| name == field),
+        }
+    }
+}
+
+/// The fields that [`render`] will look at, so that rows of long listings hold no others.
+pub fn shown(columns: &Columns, style: Style<'_>) -> Shown {
+    let template = match style.format {
+        None | Some("table") if style.quiet => columns.quiet,
+        None => columns.table,
+        Some(format) => match format.strip_prefix("table") {
+            Some(cells) if cells.trim().is_empty() => columns.table,
+            Some(cells) => cells,
+            // The word `json` is a template without fields.
+            None if format == "json" => return Shown::All,
+            None => format,
+        },
+    };
+    match Template::parse(template).as_ref().map(Template::fields) {
+        Ok(Some(fields)) => Shown::Named(fields.into_iter().map(str::to_owned).collect()),
+        // What is wrong with a template is said when it is rendered.
+        Ok(None) | Err(_) => Shown::All,
+    }
+}
+
+/// Leaves what was listed to the end of the process, which is near: taking a thousand records apart again, string by string,
+/// is a tenth of the time of a listing.
+pub fn leave<T>(listed: T) {
+    std::mem::forget(listed);
 }
 
 /// Renders rows.
@@ -62,11 +107,32 @@ fn lines(columns: &Columns, template: &str, rows: &[Map<String, Json>]) -> Resul
         template.render_headings(&Value::from_json(&headings.into()))?;
     }
     let mut out = String::new();
+    let pieces = template.pieces();
     for row in rows {
-        out.push_str(&template.render(&Value::from_json(&Json::Object(row.clone())))?);
+        if !pieces.as_ref().is_some_and(|pieces| fill(pieces, row, &mut out)) {
+            out.push_str(&template.render(&Value::from_fields(row))?);
+        }
         out.push('\n');
     }
     Ok(out)
+}
+
+/// Writes text and fields out as they are; false, and nothing is written, where a field is no text or is missing.
+fn fill(pieces: &[Piece<'_>], row: &Map<String, Json>, out: &mut String) -> bool {
+    let begin = out.len();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Field(name) => match row.get(*name) {
+                Some(Json::String(text)) => out.push_str(text),
+                _ => {
+                    out.truncate(begin);
+                    return false;
+                }
+            },
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -120,6 +186,35 @@ mod tests {
             let text = render(&COLUMNS, Style { format: *format, quiet: *quiet }, &rows());
             assert_eq!(text.as_deref(), Ok(*expected), "{format:?} {quiet}");
         }
+    }
+
+    #[test]
+    fn the_fields_that_are_shown() {
+        let named = |names: &[&str]| Shown::Named(names.iter().map(|name| (*name).to_owned()).collect());
+        let cases: &[(Option<&str>, bool, Shown)] = &[
+            (None, false, named(&["ID", "Repository", "Size"])),
+            (Some("table"), false, named(&["ID", "Repository", "Size"])),
+            (None, true, named(&["ID"])),
+            (Some("table"), true, named(&["ID"])),
+            (Some("{{.Size}}"), true, named(&["Size"])),
+            (Some("table {{.Size}}\\t{{upper .ID}}"), false, named(&["ID", "Size"])),
+            (Some("json"), false, Shown::All),
+            (Some("json"), true, Shown::All),
+            (Some("{{json .}}"), false, Shown::All),
+            (Some("{{.Size"), false, Shown::All),
+        ];
+        for (format, quiet, expected) in cases {
+            assert_eq!(shown(&COLUMNS, Style { format: *format, quiet: *quiet }), *expected, "{format:?} {quiet}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_no_text_are_evaluated() {
+        let row = json!({"ID": 7, "Repository": null, "Size": "1MB"}).as_object().cloned().unwrap_or_default();
+        let style = Style { format: Some("{{.Size}} {{.ID}} {{.Repository}}"), quiet: false };
+        assert_eq!(render(&COLUMNS, style, std::slice::from_ref(&row)).as_deref(), Ok("1MB 7 <no value>\n"));
+        let wrong = Style { format: Some("{{.Size}} {{.Nope}}"), quiet: false };
+        assert!(render(&COLUMNS, wrong, &[row]).is_err());
     }
 
     #[test]

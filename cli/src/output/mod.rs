@@ -4,6 +4,7 @@
 //! through [`error`] or [`warn`]. A closed pipe is not a failure worth a message: it surfaces as [`Closed`].
 
 pub mod human;
+pub mod json;
 pub mod listing;
 pub mod table;
 

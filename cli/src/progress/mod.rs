@@ -1,6 +1,9 @@
-//! What a build shows while it goes on, always on standard error.
+//! What long commands show while they go on: a build on standard error, layers that travel on standard output.
 
+pub mod layers;
 mod plain;
+pub mod pulling;
+pub mod pushing;
 mod tty;
 
 use mica_engine::build::{BuildProgress, Stream};

@@ -8,11 +8,14 @@ mod ast;
 mod eval;
 mod functions;
 mod lexer;
+mod named;
 mod parser;
 mod printf;
 #[cfg(test)]
 mod tests;
 mod value;
+
+use std::collections::BTreeSet;
 
 pub use printf::quote;
 pub use value::Value;
@@ -22,6 +25,15 @@ pub use value::Value;
 pub struct Template {
     text: String,
     nodes: Vec<ast::Node>,
+}
+
+/// A part of a template that needs no evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Text copied as it is.
+    Text(&'a str),
+    /// A field of the dot.
+    Field(&'a str),
 }
 
 /// Why a template could not be parsed or rendered, in the words of Go's `text/template`.
@@ -42,6 +54,17 @@ impl Template {
         let tokens = lexer::tokens(text)?;
         let nodes = parser::parse(text, &tokens)?;
         Ok(Self { text: text.to_owned(), nodes })
+    }
+
+    /// The fields of the dot that it looks at; nothing when it may look at all of them.
+    pub fn fields(&self) -> Option<BTreeSet<&str>> {
+        let mut fields = BTreeSet::new();
+        named::fields(&self.nodes, &mut fields).then_some(fields)
+    }
+
+    /// What it consists of, when that is nothing but text and fields of the dot.
+    pub fn pieces(&self) -> Option<Vec<Piece<'_>>> {
+        self.nodes.iter().map(named::piece).collect()
     }
 
     /// Renders the template with `data` as its dot.

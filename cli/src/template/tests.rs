@@ -232,3 +232,41 @@ fn no_input_panics() {
     let deep = format!("{{{{{}1{}}}}}", "(".repeat(10_000), ")".repeat(10_000));
     assert!(render(&deep, &sample()).is_err());
 }
+
+#[test]
+fn the_fields_that_a_template_looks_at() {
+    let cases: &[(&str, Option<&[&str]>)] = &[
+        ("", Some(&[])),
+        ("plain", Some(&[])),
+        ("{{.ID}}\t{{.Name}}", Some(&["ID", "Name"])),
+        ("{{$.ID}}{{.State.Running}}", Some(&["ID", "State"])),
+        ("{{.Label \"x\"}}{{upper .ID}}{{.N | printf \"%d\"}}", Some(&["ID", "Label", "N"])),
+        ("{{if .A}}{{.B}}{{else}}{{(index .C 1).D}}{{end}}", Some(&["A", "B", "C"])),
+        ("{{$x := .A}}{{$x.B}}", Some(&["A"])),
+        ("{{range .A}}{{.B}}{{end}}{{with .C}}{{$.D}}{{end}}", Some(&["A", "B", "C", "D"])),
+        ("{{json .}}", None),
+        ("{{.}}", None),
+        ("{{json $}}", None),
+        ("{{if .A}}{{println .}}{{end}}", None),
+        ("{{range .A}}{{.}}{{end}}", None),
+    ];
+    for (template, expected) in cases {
+        let parsed = Template::parse(template).unwrap_or_else(|error| panic!("{template}: {error}"));
+        let fields = parsed.fields().map(|fields| fields.into_iter().collect::<Vec<_>>());
+        assert_eq!(fields.as_deref(), *expected, "{template}");
+    }
+}
+
+#[test]
+fn plain_fields_need_no_evaluation() {
+    let pieces = |template: &str| {
+        let parsed = Template::parse(template).unwrap_or_else(|error| panic!("{template}: {error}"));
+        parsed.pieces().map(|pieces| format!("{pieces:?}"))
+    };
+    assert_eq!(pieces("{{.ID}}: {{.Name}}").as_deref(), Some(r#"[Field("ID"), Text(": "), Field("Name")]"#));
+    for template in
+        ["{{upper .ID}}", "{{.State.Running}}", "{{.}}", "{{$x := .ID}}", "{{if .ID}}x{{end}}", "{{.ID | len}}"]
+    {
+        assert_eq!(pieces(template), None, "{template}");
+    }
+}

@@ -62,6 +62,11 @@ impl Value {
         Self::convert(json, false)
     }
 
+    /// A value from an object's fields.
+    pub fn from_fields(fields: &serde_json::Map<String, serde_json::Value>) -> Self {
+        Self::object(fields, false)
+    }
+
     fn convert(json: &serde_json::Value, open: bool) -> Self {
         match json {
             serde_json::Value::Null => Self::Nil,
@@ -73,14 +78,15 @@ impl Value {
             serde_json::Value::Array(items) => {
                 Self::List(items.iter().map(|item| Self::convert(item, false)).collect())
             }
-            serde_json::Value::Object(object) => {
-                let entries = object
-                    .iter()
-                    .map(|(key, value)| (key.clone(), Self::convert(value, OPEN_FIELDS.contains(&key.as_str()))))
-                    .collect();
-                Self::Map(Arc::new(Map { entries, open }))
-            }
+            serde_json::Value::Object(object) => Self::object(object, open),
         }
+    }
+
+    fn object(fields: &serde_json::Map<String, serde_json::Value>, open: bool) -> Self {
+        let field = |(key, value): (&String, &serde_json::Value)| {
+            (key.clone(), Self::convert(value, OPEN_FIELDS.contains(&key.as_str())))
+        };
+        Self::Map(Arc::new(Map { entries: fields.iter().map(field).collect(), open }))
     }
 
     /// The value as JSON, for the `json` function.

@@ -1,12 +1,14 @@
 //! The terminal in front of the person: raw mode that is always undone, its size, and the keys that detach.
 
 mod keys;
+mod question;
 
 use std::os::fd::AsFd;
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 pub use keys::{DetachKeys, Matcher, Seen};
+pub use question::{Echo, ask};
 
 /// Whether standard input is a terminal.
 pub fn stdin_is_terminal() -> bool {

@@ -1,11 +1,14 @@
 //! `inspect` of a container, with Docker's keys.
 
-use mica_engine::container::{ContainerRecord, ContainerState, MountSource, Propagation};
+use std::path::PathBuf;
+
+use mica_engine::container::{ContainerRecord, ContainerState, LogDriver};
 use mica_engine::ops::ps::ContainerSummary;
 use serde_json::{Value, json};
 
 use super::host_config::host_config;
 use super::image::defaults;
+use super::{mounts, network};
 
 /// What Docker shows for a time that has not come.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -15,26 +18,35 @@ pub fn details(summary: &ContainerSummary) -> Value {
     let record = &summary.record;
     let args = record.args();
     let (path, rest) = args.split_first().map_or(("", [].as_slice()), |(path, rest)| (path.as_str(), rest));
+    let file = |name: &str| summary.directory.join(name);
+    let log = match record.spec.log.driver {
+        LogDriver::JsonFile => file(&format!("{}-json.log", record.id)),
+        LogDriver::Local | LogDriver::Journald | LogDriver::None => PathBuf::new(),
+    };
     let mut view = json!({
         "Id": record.id,
         "Created": record.created,
         "Path": path,
         "Args": rest,
-        "State": state(&summary.state),
+        "State": state(summary),
         "Image": record.image_id.to_string(),
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "LogPath": log,
         "Name": format!("/{}", record.name),
-        "RestartCount": 0,
+        "RestartCount": summary.restarts,
         "Driver": record.driver,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": record.spec.apparmor.as_deref().unwrap_or_default(),
         "ExecIDs": null,
         "HostConfig": host_config(record),
         "GraphDriver": { "Name": record.driver, "Data": null },
-        "Mounts": mounts(record),
+        "Mounts": mounts::mounts(summary),
         "Config": config(record),
-        "NetworkSettings": network_settings(record),
+        "NetworkSettings": network::settings(summary),
     });
     if let (Some(size), Value::Object(view)) = (summary.size, &mut view) {
         view.insert("SizeRw".to_owned(), size.writable.into());
@@ -43,12 +55,14 @@ pub fn details(summary: &ContainerSummary) -> Value {
     view
 }
 
-fn state(state: &ContainerState) -> Value {
+fn state(summary: &ContainerSummary) -> Value {
+    let state = &summary.state;
     let (started, finished) = match state {
         ContainerState::Running { started_at, .. } | ContainerState::Paused { started_at, .. } => {
             (started_at.as_str(), NEVER)
         }
-        ContainerState::Exited { started_at, finished_at, .. } => (started_at.as_str(), finished_at.as_str()),
+        ContainerState::Exited { started_at, finished_at, .. }
+        | ContainerState::Restarting { started_at, finished_at, .. } => (started_at.as_str(), finished_at.as_str()),
         ContainerState::Created { .. } | ContainerState::Dead => (NEVER, NEVER),
     };
     let (oom_killed, error) = match state {
@@ -60,7 +74,7 @@ fn state(state: &ContainerState) -> Value {
         "Status": state.word(),
         "Running": state.is_running(),
         "Paused": matches!(state, ContainerState::Paused { .. }),
-        "Restarting": false,
+        "Restarting": matches!(state, ContainerState::Restarting { .. }),
         "OOMKilled": oom_killed,
         "Dead": matches!(state, ContainerState::Dead),
         "Pid": state.pid().unwrap_or(0),
@@ -68,16 +82,23 @@ fn state(state: &ContainerState) -> Value {
         "Error": error.unwrap_or_default(),
         "StartedAt": started,
         "FinishedAt": finished,
+        // `null` for a container that is not checked: templates ask whether there is any.
+        "Health": summary.health,
     })
 }
 
 fn config(record: &ContainerRecord) -> Value {
     let spec = &record.spec;
     let mut view = defaults(&record.config);
+    let exposed: serde_json::Map<String, Value> = mica_engine::ops::networking::exposed(record)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|port| (port.to_string(), json!({})))
+        .collect();
     if let Value::Object(view) = &mut view {
         let fields = json!({
             "Hostname": record.hostname(),
-            "Domainname": "",
+            "Domainname": spec.domainname.as_deref().unwrap_or_default(),
             "AttachStdin": spec.stdin_open,
             "AttachStdout": true,
             "AttachStderr": true,
@@ -90,50 +111,12 @@ fn config(record: &ContainerRecord) -> Value {
         if let Value::Object(fields) = fields {
             view.extend(fields);
         }
+        if !exposed.is_empty() {
+            view.insert("ExposedPorts".to_owned(), exposed.into());
+        }
         if let Some(timeout) = spec.stop_timeout {
             view.insert("StopTimeout".to_owned(), timeout.into());
         }
     }
     view
-}
-
-fn mounts(record: &ContainerRecord) -> Vec<Value> {
-    let binds = record.spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Bind { path, .. } => Some(json!({
-            "Type": "bind",
-            "Source": path,
-            "Destination": mount.target,
-            "Mode": if mount.read_only { "ro" } else { "" },
-            "RW": !mount.read_only,
-            "Propagation": mount.propagation.map_or("rprivate", Propagation::word),
-        })),
-        MountSource::Volume { .. } => None,
-    });
-    let volumes = record.volumes.iter().map(|volume| {
-        json!({
-            "Type": "volume",
-            "Name": volume.name,
-            "Destination": volume.target,
-            "Driver": "local",
-            "Mode": if volume.read_only { "ro" } else { "" },
-            "RW": !volume.read_only,
-            "Propagation": "",
-        })
-    });
-    let memory = record.spec.tmpfs.iter().map(|tmpfs| {
-        json!({ "Type": "tmpfs", "Source": "", "Destination": tmpfs.target, "Mode": tmpfs.options.join(","), "RW": true, "Propagation": "" })
-    });
-    binds.chain(volumes).chain(memory).collect()
-}
-
-fn network_settings(record: &ContainerRecord) -> Value {
-    let network = json!({
-        "IPAMConfig": null, "Links": null, "Aliases": null, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
-        "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "MacAddress": "", "DNSNames": null,
-    });
-    json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
-        "Networks": { record.spec.network.word(): network },
-    })
 }

@@ -1,8 +1,10 @@
 //! The `HostConfig` object of `inspect`: what was asked for, in Docker's keys and units.
 
-use mica_engine::container::{ContainerRecord, MountSource, Resources, SeccompChoice};
+use mica_engine::container::{ContainerRecord, SeccompChoice};
 use serde_json::{Map, Value, json};
 
+use super::host_limits::host_limits;
+use super::{mounts, network};
 /// What was asked for.
 pub fn host_config(record: &ContainerRecord) -> Value {
     let spec = &record.spec;
@@ -13,8 +15,15 @@ pub fn host_config(record: &ContainerRecord) -> Value {
     if let Some(files) = spec.log.max_files {
         log_options.insert("max-file".to_owned(), files.to_string().into());
     }
-    let tmpfs: Map<String, Value> =
-        spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.clone(), tmpfs.options.join(",").into())).collect();
+    for (key, value) in &spec.log.options {
+        log_options.insert(key.clone(), value.clone().into());
+    }
+    let tmpfs: Map<String, Value> = spec
+        .tmpfs
+        .iter()
+        .filter(|tmpfs| tmpfs.flag.is_none())
+        .map(|tmpfs| (tmpfs.target.clone(), tmpfs.options.join(",").into()))
+        .collect();
     let devices = spec.devices.iter().map(|device| {
         json!({ "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access })
     });
@@ -23,73 +32,42 @@ pub fn host_config(record: &ContainerRecord) -> Value {
         .iter()
         .map(|limit| json!({ "Name": limit.name, "Soft": signed(limit.soft), "Hard": signed(limit.hard) }));
     let mut view = json!({
-        "Binds": list(binds(record)),
+        "Binds": list(mounts::binds(record)),
         "ContainerIDFile": "",
         "LogConfig": { "Type": spec.log.driver.word(), "Config": log_options },
-        "NetworkMode": spec.network.word(),
-        "PortBindings": {},
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+    "NetworkMode" : network :: mode ( record ) , "PortBindings" : network :: port_bindings ( record ) , "RestartPolicy" : { "Name" : spec . restart . name ( ) , "MaximumRetryCount" : spec . restart . retries ( ) } ,
         "AutoRemove": spec.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumeDriver": spec.volume_driver.as_deref().unwrap_or_default(),
+        "VolumesFrom": list(spec.volumes_from.clone()),
         "CapAdd": list(spec.cap_add.clone()),
         "CapDrop": list(spec.cap_drop.clone()),
-        "CgroupnsMode": "private",
         "Dns": spec.dns,
         "DnsOptions": spec.dns_options,
         "DnsSearch": spec.dns_search,
         "ExtraHosts": list(spec.add_hosts.clone()),
         "GroupAdd": list(spec.group_add.clone()),
-        "IpcMode": "private",
         "Cgroup": "",
         "Links": null,
         "OomScoreAdj": spec.oom_score_adj.unwrap_or(0),
-        "PidMode": "",
         "Privileged": spec.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": spec.publish_all,
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": list(security_options(record)),
         "Tmpfs": tmpfs,
-        "UTSMode": "",
         "UsernsMode": "",
+        "StorageOpt": storage_options(record),
         "ShmSize": spec.shm_size.unwrap_or(64 << 20),
         "Sysctls": spec.sysctls,
         "Runtime": spec.runtime.as_deref().unwrap_or("mica"),
-        "Isolation": "",
-        "CgroupParent": "",
         "Devices": devices.collect::<Vec<_>>(),
         "Ulimits": ulimits.collect::<Vec<_>>(),
         "Init": spec.init,
+        "Mounts": mounts::asked(record),
     });
-    if let (Value::Object(view), Value::Object(limits)) = (&mut view, limits(&spec.resources)) {
-        view.extend(limits);
+    if let Value::Object(view) = &mut view {
+        view.extend(host_limits(record));
     }
     view
-}
-
-fn limits(resources: &Resources) -> Value {
-    json!({
-        "CpuShares": resources.cpu_shares.unwrap_or(0),
-        "Memory": resources.memory.unwrap_or(0),
-        "MemoryReservation": resources.memory_reservation.unwrap_or(0),
-        "MemorySwap": resources.memory_swap.unwrap_or(0),
-        "NanoCpus": resources.milli_cpus.unwrap_or(0) * 1_000_000,
-        "CpusetCpus": resources.cpuset_cpus.as_deref().unwrap_or_default(),
-        "CpusetMems": resources.cpuset_mems.as_deref().unwrap_or_default(),
-        "PidsLimit": resources.pids,
-    })
-}
-
-fn binds(record: &ContainerRecord) -> Vec<String> {
-    let mounts = record.spec.mounts.iter().filter_map(|mount| {
-        let source = match &mount.source {
-            MountSource::Bind { path, .. } => path.display().to_string(),
-            MountSource::Volume { name } => name.clone()?,
-        };
-        let suffix = if mount.read_only { ":ro" } else { "" };
-        Some(format!("{source}:{}{suffix}", mount.target))
-    });
-    mounts.collect()
 }
 
 fn security_options(record: &ContainerRecord) -> Vec<String> {
@@ -97,12 +75,25 @@ fn security_options(record: &ContainerRecord) -> Vec<String> {
     if record.spec.no_new_privileges {
         options.push("no-new-privileges".to_owned());
     }
+    options.extend(record.spec.apparmor.iter().map(|profile| format!("apparmor={profile}")));
+    if !record.spec.system_paths.proc_options.is_empty() {
+        options.push(format!("proc-opts={}", record.spec.system_paths.proc_options.join(",")));
+    }
     match &record.spec.seccomp {
         SeccompChoice::Default => {}
         SeccompChoice::Unconfined => options.push("seccomp=unconfined".to_owned()),
         SeccompChoice::Profile(text) => options.push(format!("seccomp={text}")),
     }
     options
+}
+
+/// Docker leaves the key out of a container without limits; `null` reads the same.
+fn storage_options(record: &ContainerRecord) -> Value {
+    let limits = record.spec.storage;
+    let given = [("size", limits.size), ("inodes", limits.inodes)];
+    let options: Map<String, Value> =
+        given.into_iter().filter_map(|(key, limit)| Some((key.to_owned(), limit?.to_string().into()))).collect();
+    if options.is_empty() { Value::Null } else { options.into() }
 }
 
 /// Docker has `null` for lists that nobody asked for.

@@ -1,5 +1,6 @@
 //! `inspect` of an image, with Docker's keys.
 
+use mica_engine::Reference;
 use mica_engine::image::ContainerDefaults;
 use mica_engine::ops::inspect_image::ImageDetails;
 use serde_json::{Value, json};
@@ -10,8 +11,9 @@ pub fn details(image: &ImageDetails) -> Value {
     let tags: Vec<String> = image
         .references
         .iter()
+        .map(|(reference, _)| reference)
         .filter(|reference| reference.tag().is_some())
-        .map(mica_engine::Reference::familiar)
+        .map(Reference::familiar)
         .collect();
     let comment = config.history.last().and_then(|entry| entry.comment.clone()).unwrap_or_default();
     let zero = "0001-01-01T00:00:00Z";
@@ -63,13 +65,16 @@ pub fn defaults(config: &ContainerDefaults) -> Value {
     view
 }
 
-/// The image's manifest under each repository that names it.
+/// What registries call the image by; of one that no registry has sent, its manifest under each repository that names it.
 fn repository_digests(image: &ImageDetails) -> Vec<String> {
+    if !image.digests.is_empty() {
+        return image.digests.iter().map(Reference::familiar).collect();
+    }
     let mut digests: Vec<String> = image
         .references
         .iter()
-        .filter_map(|reference| {
-            let digest = reference.digest().or(image.manifest.as_ref())?;
+        .filter_map(|(reference, came_with)| {
+            let digest = reference.digest().or(came_with.manifest.as_ref()).or(image.manifest.as_ref())?;
             Some(format!("{}@{digest}", reference.familiar_repository()))
         })
         .collect();

@@ -1,14 +1,16 @@
-//! Rows of `ps`, `images` and `history`.
+//! Rows of `ps`, `images`, `history`, `search` and `image tags`.
 
 use jiff::Timestamp;
-use mica_engine::container::{ContainerState, MountSource};
+use mica_engine::Reference;
+use mica_engine::container::{ContainerState, Health, HealthStatus, MountPoint, PointSource};
 use mica_engine::ops::history::HistoryLine;
 use mica_engine::ops::images::ImageSummary;
 use mica_engine::ops::ps::ContainerSummary;
+use mica_engine::registry::SearchResult;
 
-use super::{Row, row, short_id};
+use super::{Row, row, row_of, short_id};
 use crate::output::human;
-use crate::output::listing::Columns;
+use crate::output::listing::{Columns, Shown};
 
 /// The columns of `ps`.
 pub const PS: Columns = Columns {
@@ -77,6 +79,26 @@ pub const HISTORY: Columns = Columns {
     quiet: "{{.ID}}",
 };
 
+/// The columns of `search`.
+pub const SEARCH: Columns = Columns {
+    headings: &[
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("StarCount", "STARS"),
+        ("IsOfficial", "OFFICIAL"),
+        ("IsAutomated", "AUTOMATED"),
+    ],
+    table: "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
+    quiet: "{{.Name}}",
+};
+
+/// The columns of `image tags`.
+pub const TAGS: Columns = Columns {
+    headings: &[("Repository", "REPOSITORY"), ("Tag", "TAG")],
+    table: "{{.Repository}}\t{{.Tag}}",
+    quiet: "{{.Tag}}",
+};
+
 /// How much of a value a row shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
@@ -87,81 +109,118 @@ pub enum Detail {
 }
 
 /// A container.
-pub fn container(summary: &ContainerSummary, detail: Detail, now: Timestamp) -> Row {
+pub fn container(summary: &ContainerSummary, detail: Detail, now: Timestamp, shown: &Shown) -> Row {
     let record = &summary.record;
     let whole = detail == Detail::Whole;
-    let mut command = record.args().join(" ");
-    if !whole {
-        command = human::ellipsis(&command, 20);
-    }
-    let labels = record.config.labels.clone().unwrap_or_default();
-    let sources = record.spec.mounts.iter().map(|mount| match &mount.source {
-        MountSource::Bind { path, .. } => path.display().to_string(),
-        MountSource::Volume { name } => name.clone().unwrap_or_default(),
-    });
-    let binds =
-        sources.filter(|source| source.starts_with('/')).chain(record.volumes.iter().map(|volume| volume.name.clone()));
-    let mounts: Vec<String> = binds.map(|name| if whole { name } else { human::ellipsis(&name, 15) }).collect();
-    let size = summary.size.map_or_else(
-        || "0B".to_owned(),
-        |size| format!("{} (virtual {})", human::size(size.writable), human::size(size.total)),
-    );
-    row([
-        ("ID", short_id(&record.id, whole).into()),
-        ("Image", image_name(&record.image_name, whole).into()),
-        ("Command", crate::template::quote(&command).into()),
-        ("CreatedAt", human::local_time(&record.created).into()),
-        ("RunningFor", human::ago(Some(&record.created), now).into()),
-        ("Status", status(&summary.state, now).into()),
-        ("State", summary.state.word().into()),
-        ("Ports", "".into()),
-        ("Names", record.name.clone().into()),
-        ("Size", size.into()),
-        ("Labels", labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",").into()),
-        ("Label", labels.into_iter().map(|(name, value)| (name, value.into())).collect::<Row>().into()),
-        ("Mounts", mounts.join(",").into()),
-        ("Networks", record.spec.network.word().into()),
-        ("LocalVolumes", record.volumes.len().to_string().into()),
-        ("Platform", record.spec.platform.clone().unwrap_or_default().into()),
-    ])
+    let command = || {
+        let command = command(&record.args());
+        if whole { command } else { human::ellipsis(&command, 20) }
+    };
+    let labels = || record.config.labels.iter().flatten();
+    let mounts = || {
+        let source = |point: MountPoint| match point.source {
+            PointSource::Bind(path, _) => path.display().to_string(),
+            PointSource::Volume(name) => name,
+            PointSource::Image { reference, .. } => reference,
+        };
+        let names = record.mount_points().into_iter().map(source);
+        let mounts: Vec<String> = names.map(|name| if whole { name } else { human::ellipsis(&name, 15) }).collect();
+        mounts.join(",")
+    };
+    let size = || {
+        summary.size.map_or_else(
+            || "0B".to_owned(),
+            |size| format!("{} (virtual {})", human::size(size.writable), human::size(size.total)),
+        )
+    };
+    row_of(
+        shown,
+        [
+            ("ID", &|| short_id(&record.id, whole).into()),
+            ("Image", &|| image_name(&record.image_name, whole).into()),
+            ("Command", &|| crate::template::quote(&command()).into()),
+            ("CreatedAt", &|| human::local_time(&record.created).into()),
+            ("RunningFor", &|| human::ago(Some(&record.created), now).into()),
+            ("Status", &|| status(&summary.state, summary.health.as_ref(), now).into()),
+            ("State", &|| summary.state.word().into()),
+            ("Ports", &|| super::network::ports(summary).into()),
+            ("Names", &|| record.name.clone().into()),
+            ("Size", &|| size().into()),
+            ("Labels", &|| {
+                labels().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",").into()
+            }),
+            ("Label", &|| labels().map(|(name, value)| (name.clone(), value.clone().into())).collect::<Row>().into()),
+            ("Mounts", &|| mounts().into()),
+            ("Networks", &|| super::network::names(record).join(",").into()),
+            ("LocalVolumes", &|| record.volumes.len().to_string().into()),
+            ("Platform", &|| record.spec.platform.clone().unwrap_or_default().into()),
+        ],
+    )
+}
+
+/// A command line for people: what has blanks in it is shown as one word.
+fn command(args: &[String]) -> String {
+    let shown = |(index, word): (usize, &String)| match index > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    args.iter().enumerate().map(shown).collect::<Vec<_>>().join(" ")
 }
 
 /// A container's state in Docker's words.
-pub fn status(state: &ContainerState, now: Timestamp) -> String {
+pub fn status(state: &ContainerState, health: Option<&Health>, now: Timestamp) -> String {
     let since = |time: &str| human::age(time, now).unwrap_or_else(|| "Less than a second".to_owned());
     match state {
         ContainerState::Created { .. } => "Created".to_owned(),
-        ContainerState::Running { started_at, .. } => format!("Up {}", since(started_at)),
+        ContainerState::Running { started_at, .. } => {
+            let health = match health.map(|health| health.status) {
+                None => String::new(),
+                Some(HealthStatus::Starting) => " (health: starting)".to_owned(),
+                Some(status) => format!(" ({})", status.word()),
+            };
+            format!("Up {}{health}", since(started_at))
+        }
         ContainerState::Paused { started_at, .. } => format!("Up {} (Paused)", since(started_at)),
+        ContainerState::Restarting { code, finished_at, .. } => {
+            format!("Restarting ({code}) {} ago", since(finished_at))
+        }
         ContainerState::Exited { code, finished_at, .. } => format!("Exited ({code}) {} ago", since(finished_at)),
         ContainerState::Dead => "Dead".to_owned(),
     }
 }
 
 /// An image: one row per name, or one row of `<none>`.
-pub fn image(summary: &ImageSummary, detail: Detail, now: Timestamp) -> Vec<Row> {
+pub fn image(summary: &ImageSummary, detail: Detail, now: Timestamp, shown: &Shown) -> Vec<Row> {
     let none = || "<none>".to_owned();
     let one = |repository: String, tag: String, digest: String| {
-        row([
-            ("ID", short_id(summary.id.as_str(), detail == Detail::Whole).into()),
-            ("Repository", repository.into()),
-            ("Tag", tag.into()),
-            ("Digest", digest.into()),
-            ("CreatedSince", human::ago(summary.created.as_deref(), now).into()),
-            ("CreatedAt", summary.created.as_deref().map_or_else(|| "N/A".to_owned(), human::local_time).into()),
-            ("Size", human::size(summary.size).into()),
-            ("VirtualSize", human::size(summary.size).into()),
-            ("Containers", summary.containers.to_string().into()),
-            ("SharedSize", "N/A".into()),
-            ("UniqueSize", "N/A".into()),
-        ])
+        row_of(
+            shown,
+            [
+                ("ID", &|| short_id(summary.id.as_str(), detail == Detail::Whole).into()),
+                ("Repository", &|| repository.clone().into()),
+                ("Tag", &|| tag.clone().into()),
+                ("Digest", &|| digest.clone().into()),
+                ("CreatedSince", &|| human::ago(summary.created.as_deref(), now).into()),
+                ("CreatedAt", &|| {
+                    summary.created.as_deref().map_or_else(|| "N/A".to_owned(), human::local_time).into()
+                }),
+                ("Size", &|| human::size(summary.size).into()),
+                ("VirtualSize", &|| human::size(summary.size).into()),
+                ("Containers", &|| summary.containers.to_string().into()),
+                ("SharedSize", &|| "N/A".into()),
+                ("UniqueSize", &|| "N/A".into()),
+            ],
+        )
     };
     let manifest = || summary.manifest.as_ref().map_or_else(none, ToString::to_string);
-    if summary.references.is_empty() {
+    // An image that was pulled by its digest has a repository and no tag.
+    let own = if summary.references.is_empty() { &summary.digests } else { &summary.references };
+    let names: Vec<&Reference> = own.iter().chain(&summary.lists).collect();
+    if names.is_empty() {
         return vec![one(none(), none(), manifest())];
     }
-    let named = summary.references.iter().map(|reference| {
-        let digest = reference.digest().map_or_else(manifest, ToString::to_string);
+    let named = names.iter().map(|reference| {
+        let digest = summary.digest_of(reference).map_or_else(none, ToString::to_string);
         one(reference.familiar_repository(), reference.tag().map_or_else(none, str::to_owned), digest)
     });
     named.collect()
@@ -181,6 +240,32 @@ pub fn history(line: &HistoryLine, detail: Detail, humane: bool, now: Timestamp)
         ("Size", if humane { human::size(line.size) } else { line.size.to_string() }.into()),
         ("Comment", if whole { line.comment.clone() } else { human::ellipsis(&line.comment, 45) }.into()),
     ])
+}
+
+/// A repository that was found. In JSON, what a table marks is said.
+pub fn search(result: &SearchResult, detail: Detail, json: bool) -> Row {
+    let description = &result.description;
+    let mark = |value: bool| match (value, json) {
+        (true, true) => "true",
+        (true, false) => "[OK]",
+        (false, true) => "false",
+        (false, false) => "",
+    };
+    row([
+        ("Name", result.name.clone().into()),
+        (
+            "Description",
+            if detail == Detail::Whole { description.clone() } else { human::ellipsis(description, 45) }.into(),
+        ),
+        ("StarCount", result.stars.to_string().into()),
+        ("IsOfficial", mark(result.official).into()),
+        ("IsAutomated", mark(false).into()),
+    ])
+}
+
+/// A tag of a repository.
+pub fn tag(repository: &str, tag: &str) -> Row {
+    row([("Repository", repository.into()), ("Tag", tag.into())])
 }
 
 /// An image that was named by its ID is shown by twelve digits of it.
@@ -205,10 +290,23 @@ mod tests {
             (ContainerState::Running { pid: 1, started_at: at(57) }, "Up 3 seconds"),
             (ContainerState::Paused { pid: 1, started_at: at(0) }, "Up About a minute (Paused)"),
             (exited, "Exited (3) 30 seconds ago"),
+            (
+                ContainerState::Restarting { code: 2, started_at: at(0), finished_at: at(58) },
+                "Restarting (2) 2 seconds ago",
+            ),
             (ContainerState::Dead, "Dead"),
         ];
         for (state, expected) in cases {
-            assert_eq!(status(&state, now), expected);
+            assert_eq!(status(&state, None, now), expected);
+        }
+        let running = ContainerState::Running { pid: 1, started_at: at(57) };
+        for (verdict, expected) in [
+            (HealthStatus::Starting, "Up 3 seconds (health: starting)"),
+            (HealthStatus::Healthy, "Up 3 seconds (healthy)"),
+            (HealthStatus::Unhealthy, "Up 3 seconds (unhealthy)"),
+        ] {
+            let health = Health { status: verdict, ..Health::default() };
+            assert_eq!(status(&running, Some(&health), now), expected);
         }
     }
 

@@ -1,9 +1,11 @@
 //! After everything is removed there is nothing left: no mount, no process, no bytes.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::support::{Store, until};
+use crate::support::{Store, signal, until};
 
 #[test]
 fn privileged_nothing_is_left_behind() {
@@ -25,6 +27,30 @@ fn privileged_nothing_is_left_behind() {
     assert_eq!(entries(&store.path("run/containers")), 0, "running state is left");
     until("the store to be as it was", || files(&store.path("root")) == before);
     assert!(store.mica(&["system", "check"]).ok().ends_with("the store is clean"));
+}
+
+#[test]
+fn privileged_a_memory_access_that_the_disk_fails_is_told() {
+    let Some(store) = Store::privileged() else { return };
+    let mut load = store.command(&["load"]);
+    let mut load = load.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut input = load.stdin.take().expect("a pipe");
+    // Enough to see that nothing is compressed; then it waits for the rest.
+    input.write_all(&[0; 512]).expect("it reads");
+    // The file that takes the bytes has no name, but the process has it open.
+    let ingest = store.path("root/content/ingest");
+    let open = format!("/proc/{}/fd", load.id());
+    until("the load to begin", || {
+        let files = fs_err::read_dir(&open).into_iter().flatten().flatten();
+        files.filter_map(|file| fs_err::read_link(file.path()).ok()).any(|file| file.starts_with(&ingest))
+    });
+    signal(&load, rustix::process::Signal::BUS);
+    let output = load.wait_with_output().expect("it ends");
+    drop(input);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("No space left on device") && said.contains("\nhint: free some space"), "{said}");
+    assert!(store.mica(&["system", "check", "--repair"]).code == 0);
 }
 
 fn monitors(folder: &str) -> bool {

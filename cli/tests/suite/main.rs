@@ -2,16 +2,45 @@
 //!
 //! Tests that start containers need root and are named `privileged_*`; without it they say so and pass.
 
+mod archives;
 mod build;
 mod checking;
+mod chunked;
 mod copying;
+mod endpoints;
+mod events;
 mod exec;
+mod flags;
+mod forms;
+mod handmade;
+mod health;
+mod image_copy;
 mod images;
 mod inspect;
 mod leftovers;
 mod lifecycle;
+mod logging;
+mod logins;
+mod managing;
+mod manifests;
+mod migration;
+mod network;
+mod pulling;
+mod push_resuming;
+mod pushing;
+mod quotas;
 mod reaping;
+mod registry;
+mod restarting;
+mod resuming;
 mod run;
+mod servers;
+mod shelf;
+mod signing;
+mod sizes;
+mod storage;
 mod support;
 mod terminal;
+mod trust;
 mod usage;
+mod volumes;

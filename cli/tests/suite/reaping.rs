@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Store, driver, finish, until};
+use crate::support::{Store, driver, finish, reapers, until};
 
 /// More files than a removal frees at once.
 const FILES: u32 = 6_000;
@@ -46,6 +46,8 @@ fn privileged_the_reaper_holds_nothing_of_the_script_that_removed() {
     // Returns when the pipe has no writer any more.
     assert_eq!(finish(script, b"").stdout, "big\n");
     let reaper = reaper_of(&store).expect("the pipe was closed while the reaper was at work");
+    // A program that begins reads files of its own, for example its map of memory to find the end of its stack.
+    begun(&store);
     kill(&reaper, Signal::STOP);
     let held: Vec<PathBuf> = fs_err::read_dir(reaper.join("fd"))
         .expect("its descriptors")
@@ -73,7 +75,7 @@ fn privileged_the_next_command_goes_on_where_a_reaper_was_killed() {
     store.mica(&["rm", "big"]).ok();
     let reaper = reaper_of(&store).expect("a reaper");
     // Killed before it holds its lock it has done nothing, and nothing tells of it but the trash.
-    until("the reaper to begin", || store.path("root/locks").join(format!("reap-{}", driver())).exists());
+    begun(&store);
     kill(&reaper, Signal::KILL);
     // Its lock goes later than its arguments.
     until("the reaper to die", || !reaper.exists());
@@ -89,7 +91,7 @@ fn privileged_two_removals_have_one_reaper_and_leave_no_zombie() {
     large_container(&store, "two");
     store.mica(&["rm", "one"]).ok();
     let first = reaper_of(&store).expect("a reaper");
-    until("the reaper to begin", || store.path("root/locks").join(format!("reap-{}", driver())).exists());
+    begun(&store);
     kill(&first, Signal::STOP);
     store.mica(&["rm", "two"]).ok();
     assert_eq!(reapers(&store), std::slice::from_ref(&first), "a second reaper was started");
@@ -151,15 +153,9 @@ fn reaper_of(store: &Store) -> Option<PathBuf> {
     }
 }
 
-fn reapers(store: &Store) -> Vec<PathBuf> {
-    let root = store.path("root");
-    let root = root.to_str().expect("valid UTF-8").as_bytes();
-    let is_reaper = |process: &PathBuf| {
-        let line = fs_err::read(process.join("cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = line.split(|&byte| byte == 0).collect();
-        words.contains(&root) && words.contains(&&b"__reap"[..])
-    };
-    fs_err::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path()).filter(is_reaper).collect()
+/// Waits until a reaper holds its lock.
+fn begun(store: &Store) {
+    until("the reaper to begin", || store.path("root/locks").join(format!("reap-{}", driver())).exists());
 }
 
 fn kill(process: &Path, signal: Signal) {

@@ -81,16 +81,28 @@ impl Store {
 
     /// The program with this store's flags.
     pub fn command(&self, args: &[&str]) -> Command {
+        let named = ["--storage-driver", &driver()];
+        self.bare_command(&[&named, args].concat())
+    }
+
+    /// The program on this store, whichever driver that uses.
+    fn bare_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mica"));
-        command.arg("--root").arg(self.path("root")).arg("--run-root").arg(self.path("run"));
-        command.args(["--storage-driver", &driver()]).args(args);
+        command.arg("--root").arg(self.path("root")).arg("--run-root").arg(self.path("run")).args(args);
         command.current_dir(self.folder.path()).env("MICA_CONFIG", "/dev/null").stdin(Stdio::null());
+        // Tests make no bridges in the network of the machine that they run on.
+        command.env("MICA_NETWORK", "none");
         command
     }
 
     /// Runs to the end.
     pub fn mica(&self, args: &[&str]) -> Done {
         finish(self.command(args), b"")
+    }
+
+    /// Runs to the end with the driver that the store uses.
+    pub fn mica_unnamed(&self, args: &[&str]) -> Done {
+        finish(self.bare_command(args), b"")
     }
 
     /// Runs to the end with this on standard input.
@@ -155,6 +167,18 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The processes that free what was removed from a store and flush what was put into it.
+pub fn reapers(store: &Store) -> Vec<PathBuf> {
+    let root = store.path("root");
+    let root = root.to_str().expect("valid UTF-8").as_bytes();
+    let is_reaper = |process: &PathBuf| {
+        let line = fs_err::read(process.join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|&byte| byte == 0).collect();
+        words.contains(&root) && words.contains(&&b"__reap"[..])
+    };
+    fs_err::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path()).filter(is_reaper).collect()
+}
+
 /// Sends a signal to a child.
 pub fn signal(child: &Child, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_child(child);
@@ -204,7 +228,7 @@ const APPLETS: [&str; 27] = [
     "kill", "head", "yes", "hostname", "stat", "wc", "stty", "grep", "chmod", "ln", "test", "ifconfig",
 ];
 
-/// Builds the monitor and the drivers next to the program. They are no Cargo dependencies of it, so nothing else does.
+/// Builds the monitor, the drivers and their judge next to the program. They are no Cargo dependencies of it, so nothing else does.
 fn stage() {
     static STAGED: Once = Once::new();
     STAGED.call_once(|| {
@@ -220,7 +244,7 @@ fn stage() {
         }
         let mut build = Command::new(env!("CARGO"));
         build
-            .args(["build", "--quiet", "-p", "mica-runtime"])
+            .args(["build", "--quiet", "-p", "mica-runtime", "-p", "mica-network", "-p", "mica-storage-conformance"])
             .arg("--target-dir")
             .arg(folder.parent().expect("a target folder"));
         for driver in ["mica-storage-overlay", "mica-storage-vfs", "mica-storage-btrfs"] {
@@ -237,7 +261,8 @@ fn stage() {
     });
 }
 
+/// Says that a test did nothing.
 #[expect(clippy::print_stderr, reason = "a test that does nothing must say so")]
-fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }

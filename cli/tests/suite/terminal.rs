@@ -13,16 +13,17 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use crate::support::{Store, until};
 
 /// A terminal with a program on it.
-struct Screen {
+pub struct Screen {
     child: Child,
     keyboard: File,
     slave: OwnedFd,
     pieces: Receiver<Vec<u8>>,
     seen: String,
+    whole: String,
 }
 
 impl Screen {
-    fn start(command: &Command) -> Self {
+    pub fn start(command: &Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
@@ -47,32 +48,46 @@ impl Screen {
                 }
             }
         });
-        Self { child, keyboard, slave, pieces, seen: String::new() }
+        Self { child, keyboard, slave, pieces, seen: String::new(), whole: String::new() }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("typed");
     }
 
     /// Waits until the screen shows a text, and forgets what stood before it.
-    fn shows(&mut self, text: &str) {
+    pub fn shows(&mut self, text: &str) {
         loop {
             if let Some(at) = self.seen.find(text) {
                 self.seen.drain(..at + text.len());
                 return;
             }
             match self.pieces.recv_timeout(Duration::from_secs(60)) {
-                Ok(piece) => self.seen.push_str(&String::from_utf8_lossy(&piece)),
+                Ok(piece) => {
+                    let piece = String::from_utf8_lossy(&piece);
+                    self.seen.push_str(&piece);
+                    self.whole.push_str(&piece);
+                }
                 Err(_) => panic!("the screen never showed {text:?}, only {:?}", self.seen),
             }
         }
+    }
+
+    /// True when a text was shown at any time until now.
+    pub fn showed(&self, text: &str) -> bool {
+        self.whole.contains(text)
+    }
+
+    /// True when what is typed is shown.
+    pub fn echoes(&self) -> bool {
+        tcgetattr(&self.slave).expect("attributes").local_modes.contains(rustix::termios::LocalModes::ECHO)
     }
 
     fn is_raw(&self) -> bool {
         !tcgetattr(&self.slave).expect("attributes").local_modes.contains(rustix::termios::LocalModes::ICANON)
     }
 
-    fn ends(mut self) -> Option<i32> {
+    pub fn ends(mut self) -> Option<i32> {
         let code = self.child.wait().expect("an end").code();
         assert!(!self.is_raw(), "the terminal is as it was");
         code

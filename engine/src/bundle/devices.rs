@@ -14,6 +14,8 @@ use crate::{Error, Kind, Result};
 /// A device node of the host and what may be done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostDevice {
+    /// Path on the host.
+    pub source: PathBuf,
     /// Path in the container.
     pub target: String,
     /// True for a block device.
@@ -39,19 +41,43 @@ pub fn find(spec: &ContainerSpec) -> Result<Vec<HostDevice>> {
         collect(Path::new("/dev"), &mut found)?;
     }
     for device in &spec.devices {
-        let host = inspect(device)?.ok_or_else(|| {
-            Error::refused(Kind::InvalidInput, format!("`{}` is not a device node", device.source.display()))
-        })?;
-        found.retain(|known: &HostDevice| known.target != host.target);
-        found.push(host);
+        let named = match inspect(device)? {
+            Some(host) => vec![host],
+            None if device.source.is_dir() => below(device)?,
+            None => Vec::new(),
+        };
+        if named.is_empty() {
+            return Err(Error::refused(
+                Kind::InvalidInput,
+                format!("`{}` is not a device node", device.source.display()),
+            ));
+        }
+        found.retain(|known: &HostDevice| named.iter().all(|host| host.target != known.target));
+        found.extend(named);
     }
     Ok(found)
+}
+
+/// The number of a block device of the host.
+pub fn block_number(path: &Path) -> Result<(i64, i64)> {
+    let device = DeviceSpec { source: path.to_owned(), target: String::new(), access: String::new() };
+    match inspect(&device)? {
+        Some(host) if host.block => Ok((i64::from(host.major), i64::from(host.minor))),
+        _ => Err(Error::refused(Kind::InvalidInput, format!("`{}` is not a block device", path.display()))),
+    }
+}
+
+/// True for a device that becomes a node below the container's own `/dev`. Elsewhere a node would be written into the
+/// root file system, and some runtimes refuse it, so others are bind mounts.
+pub fn is_node(device: &HostDevice) -> bool {
+    super::merge::clean(&device.target).starts_with("/dev/")
 }
 
 /// The nodes to make.
 pub fn nodes(devices: &[HostDevice]) -> Result<Vec<LinuxDevice>> {
     devices
         .iter()
+        .filter(|device| is_node(device))
         .map(|device| {
             LinuxDeviceBuilder::default()
                 .path(&device.target)
@@ -92,7 +118,37 @@ pub fn rules(devices: &[HostDevice], spec: &ContainerSpec) -> Result<Vec<LinuxDe
             &device.access,
         )?);
     }
+    for text in &spec.device_rules {
+        rules.push(asked_rule(text)?);
+    }
     Ok(rules)
+}
+
+/// A rule of `--device-cgroup-rule`; `*` is any number.
+fn asked_rule(text: &str) -> Result<LinuxDeviceCgroup> {
+    let wrong = || Error::refused(Kind::InvalidInput, format!("invalid device cgroup rule format: `{text}`"));
+    let mut fields = text.split([' ', ':']);
+    let mut field = || fields.next().ok_or_else(wrong);
+    let (kind, major, minor, access) = (field()?, field()?, field()?, field()?);
+    let kind = match kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        _ => LinuxDeviceType::C,
+    };
+    rule(true, kind, major.parse().ok(), minor.parse().ok(), access)
+}
+
+/// The devices below a directory, which keep their place in it.
+fn below(device: &DeviceSpec) -> Result<Vec<HostDevice>> {
+    let mut found = Vec::new();
+    collect(&device.source, &mut found)?;
+    for host in &mut found {
+        if let Ok(rest) = host.source.strip_prefix(&device.source) {
+            host.target = Path::new(&device.target).join(rest).to_string_lossy().into_owned();
+        }
+        host.access.clone_from(&device.access);
+    }
+    Ok(found)
 }
 
 fn inspect(device: &DeviceSpec) -> Result<Option<HostDevice>> {
@@ -107,6 +163,7 @@ fn inspect(device: &DeviceSpec) -> Result<Option<HostDevice>> {
         return Ok(None);
     }
     Ok(Some(HostDevice {
+        source: device.source.clone(),
         target: device.target.clone(),
         block: file_type.is_block_device(),
         major: rustix::fs::major(metadata.rdev()),
@@ -193,8 +250,43 @@ mod tests {
         assert_eq!((found[0].major, found[0].minor, found[0].block, found[0].target.as_str()), (1, 3, false, "/dev/x"));
         assert_eq!(find(&spec("/etc/passwd")).unwrap_err().kind(), Kind::InvalidInput);
         assert_eq!(find(&spec("/dev/nonesuch")).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(block_number(Path::new("/dev/null")).unwrap_err().kind(), Kind::InvalidInput);
         let rules = rules(&found, &spec("/dev/null")).unwrap();
         assert!(!rules[0].allow());
         assert_eq!(rules.last().unwrap().access().as_deref(), Some("rw"));
+    }
+
+    #[test]
+    fn a_directory_stands_for_the_devices_below_it() {
+        let spec = ContainerSpec {
+            devices: vec![DeviceSpec { source: "/dev".into(), target: "/dev/theirs".into(), access: "r".into() }],
+            ..Default::default()
+        };
+        let found = find(&spec).unwrap();
+        assert!(!found.is_empty());
+        for device in &found {
+            let rest = device.source.strip_prefix("/dev").unwrap();
+            assert_eq!(Path::new(&device.target), Path::new("/dev/theirs").join(rest));
+            assert_eq!(device.access, "r");
+        }
+        let elsewhere = HostDevice { target: "/etc/../x".into(), ..found[0].clone() };
+        assert!(is_node(&found[0]) && !is_node(&elsewhere));
+        assert_eq!(nodes(&[elsewhere]).unwrap(), []);
+    }
+
+    #[test]
+    fn rules_that_were_asked_for_come_last() {
+        let spec = ContainerSpec {
+            device_rules: vec!["c 42:* rw".into(), "b 8:1 m".into(), "a *:* r".into()],
+            ..Default::default()
+        };
+        let all = rules(&[], &spec).unwrap();
+        let shown = |rule: &LinuxDeviceCgroup| (rule.typ(), rule.major(), rule.minor(), rule.access().clone());
+        let wanted = [
+            (Some(LinuxDeviceType::C), Some(42), None, Some("rw".to_owned())),
+            (Some(LinuxDeviceType::B), Some(8), Some(1), Some("m".to_owned())),
+            (Some(LinuxDeviceType::A), None, None, Some("r".to_owned())),
+        ];
+        assert_eq!(all[all.len() - 3..].iter().map(shown).collect::<Vec<_>>(), wanted);
     }
 }

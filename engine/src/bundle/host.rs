@@ -1,8 +1,8 @@
 //! What of the host a bundle depends on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// Where control groups are mounted, on the host and in containers.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
@@ -38,23 +38,10 @@ impl Host {
     }
 }
 
-/// A static init on this machine, for `--init`. It must be static, because it runs on the libraries of the image.
-pub fn find_init() -> Result<PathBuf> {
-    const PLACES: [&str; 6] = [
-        "/usr/bin/tini-static",
-        "/usr/libexec/mica/init",
-        "/usr/bin/docker-init",
-        "/usr/libexec/docker/docker-init",
-        "/usr/libexec/podman/catatonit",
-        "/usr/bin/catatonit",
-    ];
-    PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned).ok_or_else(|| {
-        Error::refused(
-            Kind::Unavailable,
-            format!("no static init found for `--init`: looked for `{}`", PLACES.join("`, `")),
-        )
-        .with_hint("install one, for example with `apt install tini`")
-    })
+/// True when the kernel can confine processes by AppArmor profiles.
+pub fn has_apparmor() -> bool {
+    let enabled = fs_err::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.trim() == "Y")
 }
 
 fn hierarchies() -> Vec<String> {

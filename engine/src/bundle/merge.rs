@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::container::{ContainerSpec, MountSource, VolumeMount};
+use crate::container::{ContainerSpec, HealthCheck, MountFlag, MountSource, VolumeMount, VolumeSpec};
 use crate::image::ContainerDefaults;
 use crate::{Error, Kind, Result};
 
@@ -37,8 +37,20 @@ pub fn merge(image: &ContainerDefaults, spec: &ContainerSpec) -> Result<Containe
     if !spec.labels.is_empty() {
         config.labels.get_or_insert_default().extend(spec.labels.clone());
     }
+    let anonymous = spec
+        .mounts
+        .iter()
+        .filter(|mount| mount.flag == MountFlag::Volume && matches!(mount.source, MountSource::Volume { name: None }));
+    for mount in anonymous {
+        config.volumes.get_or_insert_default().insert(mount.target.clone(), serde_json::json!({}));
+    }
     if let Some(signal) = &spec.stop_signal {
         config.stop_signal = Some(signal.clone());
+    }
+    if let Some(own) = &spec.health {
+        let image = image.healthcheck.as_ref().map(HealthCheck::of).transpose()?.unwrap_or_default();
+        let merged = serde_json::to_value(own.clone().over(image));
+        config.healthcheck = Some(merged.map_err(|error| Error::refused(Kind::Internal, error.to_string()))?);
     }
     let words = config.entrypoint.iter().chain(&config.cmd).flatten();
     if words.count() == 0 {
@@ -48,9 +60,15 @@ pub fn merge(image: &ContainerDefaults, spec: &ContainerSpec) -> Result<Containe
     Ok(config)
 }
 
-/// The volumes of a container: those asked for, then the image's that nothing else is mounted on.
-pub fn volumes(config: &ContainerDefaults, spec: &ContainerSpec) -> Result<Vec<VolumeMount>> {
-    let mut found = Vec::new();
+/// The volumes of a container: those of others that nothing of its own is mounted on, those asked for, then the image's that
+/// nothing else is mounted on.
+pub fn volumes(
+    config: &ContainerDefaults,
+    spec: &ContainerSpec,
+    inherited: Vec<VolumeMount>,
+) -> Result<Vec<VolumeMount>> {
+    let own = |target: &str| spec.mounts.iter().any(|mount| clean(&mount.target) == target);
+    let mut found: Vec<VolumeMount> = inherited.into_iter().filter(|volume| !own(&volume.target)).collect();
     for mount in &spec.mounts {
         if let MountSource::Volume { name } = &mount.source {
             found.push(VolumeMount {
@@ -59,6 +77,12 @@ pub fn volumes(config: &ContainerDefaults, spec: &ContainerSpec) -> Result<Vec<V
                 read_only: mount.read_only,
                 anonymous: name.is_none(),
                 copy_up: !mount.no_copy,
+                subpath: mount.subpath.clone(),
+                mode: mount.mode.clone(),
+                spec: VolumeSpec {
+                    driver: mount.volume.driver.clone().or_else(|| spec.volume_driver.clone()),
+                    ..mount.volume.clone()
+                },
             });
         }
     }
@@ -81,6 +105,9 @@ pub fn volumes(config: &ContainerDefaults, spec: &ContainerSpec) -> Result<Vec<V
                 read_only: false,
                 anonymous: true,
                 copy_up: true,
+                subpath: None,
+                mode: String::new(),
+                spec: VolumeSpec::default(),
             });
         }
     }
@@ -189,17 +216,29 @@ mod tests {
             tmpfs: vec![crate::container::parse_tmpfs("/cache").unwrap()],
             ..Default::default()
         };
-        let found = volumes(&image, &spec).unwrap();
+        let inherited = |name: &str, target: &str| VolumeMount {
+            name: name.into(),
+            target: target.into(),
+            read_only: true,
+            anonymous: false,
+            copy_up: false,
+            subpath: None,
+            mode: String::new(),
+            spec: VolumeSpec::default(),
+        };
+        let found = volumes(&image, &spec, vec![inherited("theirs", "/data")]).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(
             (found[0].name.as_str(), found[0].target.as_str(), found[0].read_only, found[0].anonymous),
             ("named", "/data", true, false)
         );
         assert_eq!((found[1].target.as_str(), found[1].anonymous), ("/etc/x", true));
+        let found = volumes(&image, &spec, vec![inherited("theirs", "/etc/x")]).unwrap();
+        assert_eq!((found[0].name.as_str(), found.len()), ("theirs", 2));
         let bad = ContainerDefaults {
             volumes: Some([("/..".to_owned(), serde_json::json!({}))].into()),
             ..Default::default()
         };
-        assert_eq!(volumes(&bad, &ContainerSpec::default()).unwrap_err().kind(), Kind::InvalidInput);
+        assert_eq!(volumes(&bad, &ContainerSpec::default(), Vec::new()).unwrap_err().kind(), Kind::InvalidInput);
     }
 }

@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
+use super::devices::{self, HostDevice};
+use super::host::CGROUPS;
 use super::merge::clean;
 use super::seccomp::unbuildable;
-use crate::container::{ContainerSpec, MountSource, Propagation, VolumeMount};
+use crate::container::{ContainerSpec, IpcMode, MountPoint, Propagation, Recursion};
 use crate::{Error, Kind, Result};
+
+/// Where shared memory lies, on the host and in containers.
+const SHM: &str = "/dev/shm";
 
 /// Docker's size of `/dev/shm`.
 const SHM_SIZE: u64 = 64 << 20;
@@ -35,8 +40,14 @@ pub struct MountInput<'a> {
     pub spec: &'a ContainerSpec,
     /// Directory with `hosts`, `hostname` and `resolv.conf`.
     pub files: &'a Path,
-    /// Volumes with their directories on the host.
-    pub volumes: &'a [(VolumeMount, PathBuf)],
+    /// Binds, volumes and images with their sources, parents before children.
+    pub points: &'a [(MountPoint, PathBuf)],
+    /// Devices of the host.
+    pub devices: &'a [HostDevice],
+    /// Where the monitor puts the `/dev/shm` of another container, when that is shared.
+    pub shm: Option<&'a Path>,
+    /// Control groups to bind instead of a mount of their file system, each with its place.
+    pub groups: &'a [(PathBuf, String)],
     /// A static init, when the container wants one.
     pub init: Option<&'a Path>,
     /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
@@ -47,19 +58,8 @@ pub struct MountInput<'a> {
 pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     let spec = input.spec;
     let mut asked = Vec::new();
-    for mount in &spec.mounts {
-        if let MountSource::Bind { path, .. } = &mount.source {
-            asked.push((
-                clean(&mount.target),
-                bind(path, &mount.target, mount.read_only, mount.propagation, input.recursive_read_only)?,
-            ));
-        }
-    }
-    for (volume, directory) in input.volumes {
-        asked.push((
-            volume.target.clone(),
-            bind(directory, &volume.target, volume.read_only, None, input.recursive_read_only)?,
-        ));
+    for (point, source) in input.points {
+        asked.push((point.target.clone(), bound(point, source, input.recursive_read_only)?));
     }
     for tmpfs in &spec.tmpfs {
         let mut options: Vec<&str> = vec!["noexec", "nosuid", "nodev"];
@@ -76,11 +76,11 @@ pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     // A child mounted first would vanish under its parent; mounts of the same depth keep the order of the request.
     asked.sort_by_key(|(target, _)| target.matches('/').count());
     if let Some(pair) = duplicate(&asked) {
-        return Err(Error::refused(Kind::InvalidInput, format!("duplicate mount point: `{pair}`")));
+        return Err(Error::refused(Kind::InvalidInput, format!("duplicate mount point: {pair}")));
     }
     let replaced = |target: &str| asked.iter().any(|(own, _)| own == target);
     let mut all = Vec::new();
-    for base in base(spec)? {
+    for base in base(input)? {
         if !replaced(&base.destination().to_string_lossy()) {
             all.push(base);
         }
@@ -88,22 +88,27 @@ pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     for (file, target) in [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
     {
         if !replaced(target) {
-            all.push(bind(&input.files.join(file), target, false, None, false)?);
+            all.push(bind(&input.files.join(file), target, &["rbind", "rprivate"])?);
         }
     }
+    for device in input.devices.iter().filter(|device| !devices::is_node(device)) {
+        all.push(bind(&device.source, &device.target, &["rbind", "rprivate"])?);
+    }
     if let Some(init) = input.init {
-        all.push(bind(init, INIT_TARGET, true, None, false)?);
+        all.push(bind(init, INIT_TARGET, &["rbind", "rprivate", "ro"])?);
     }
     all.extend(asked.into_iter().map(|(_, mount)| mount));
     Ok(all)
 }
 
 /// The kernel's file systems, as Docker mounts them.
-fn base(spec: &ContainerSpec) -> Result<Vec<Mount>> {
-    let shm = format!("size={}", spec.shm_size.unwrap_or(SHM_SIZE));
+fn base(input: &MountInput<'_>) -> Result<Vec<Mount>> {
+    let (spec, shm) = (input.spec, input.shm);
     let access = if spec.privileged { "rw" } else { "ro" };
-    Ok(vec![
-        mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"])?,
+    let mut proc = vec!["nosuid", "noexec", "nodev"];
+    proc.extend(spec.system_paths.proc_options.iter().map(String::as_str).filter(|option| !option.starts_with("no")));
+    let mut all = vec![
+        mount("proc", "proc", "/proc", &proc)?,
         mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
         mount(
             "devpts",
@@ -112,34 +117,56 @@ fn base(spec: &ContainerSpec) -> Result<Vec<Mount>> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         )?,
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access])?,
-        mount("cgroup", "cgroup", "/sys/fs/cgroup", &[access, "nosuid", "noexec", "nodev"])?,
-        mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])?,
-    ])
-}
-
-fn bind(
-    source: &Path,
-    target: &str,
-    read_only: bool,
-    propagation: Option<Propagation>,
-    recursive: bool,
-) -> Result<Mount> {
-    let mut options = vec!["rbind", propagation.unwrap_or(Propagation::Rprivate).word()];
-    if read_only {
-        options.push("ro");
-        // Plain `ro` leaves what is mounted below the source writable.
-        if recursive {
-            options.push("rro");
+    ];
+    if input.groups.is_empty() {
+        all.push(mount("cgroup", "cgroup", CGROUPS, &[access, "nosuid", "noexec", "nodev"])?);
+    } else {
+        all.push(mount("tmpfs", "tmpfs", CGROUPS, &["nosuid", "noexec", "nodev", "mode=755"])?);
+        for (source, target) in input.groups {
+            all.push(bind(source, target, &["rbind", "rprivate"])?);
         }
     }
+    all.push(mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?);
+    let size = format!("size={}", spec.shm_size.unwrap_or(SHM_SIZE));
+    match (&spec.namespaces.ipc, shm) {
+        (IpcMode::None, _) => {}
+        (IpcMode::Host, _) => all.push(bind(Path::new(SHM), SHM, &["rbind", "rprivate"])?),
+        (IpcMode::Container(_), Some(shm)) => all.push(bind(shm, SHM, &["rbind", "rprivate"])?),
+        _ => all.push(mount("tmpfs", "shm", SHM, &["nosuid", "noexec", "nodev", "mode=1777", &size])?),
+    }
+    Ok(all)
+}
+
+/// What was asked for as a bind. `recursive` is whether the kernel can make a whole tree read-only.
+fn bound(point: &MountPoint, source: &Path, recursive: bool) -> Result<Mount> {
+    let tree = if point.recursion == Recursion::Disabled { "bind" } else { "rbind" };
+    let mut options = vec![tree, point.propagation.unwrap_or(Propagation::Rprivate).word()];
+    if point.read_only {
+        options.push("ro");
+        // Plain `ro` leaves what is mounted below the source writable.
+        match point.recursion {
+            Recursion::Enabled | Recursion::ReadOnly if recursive => options.push("rro"),
+            Recursion::ReadOnly => {
+                return Err(Error::refused(
+                    Kind::Unsupported,
+                    format!("`{}` cannot be made read-only with all that is mounted below it", point.target),
+                )
+                .with_hint("this needs Linux 5.12; `bind-recursive=writable` leaves what is below it writable"));
+            }
+            _ => {}
+        }
+    }
+    bind(source, &point.target, &options)
+}
+
+fn bind(source: &Path, target: &str, options: &[&str]) -> Result<Mount> {
     let source = source.to_str().ok_or_else(|| {
         Error::refused(
             Kind::InvalidInput,
             format!("the path `{}` is not UTF-8, which an OCI configuration needs", source.display()),
         )
     })?;
-    mount("bind", source, target, &options)
+    mount("bind", source, target, options)
 }
 
 fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mount> {
@@ -171,10 +198,25 @@ fn duplicate(asked: &[(String, Mount)]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{parse_tmpfs, parse_volume};
+    use crate::container::{mount_points, parse_tmpfs, parse_volume};
 
     fn listed(spec: &ContainerSpec, init: Option<&Path>) -> Result<Vec<String>> {
-        let input = MountInput { spec, files: Path::new("/s"), volumes: &[], init, recursive_read_only: true };
+        let points = mount_points(spec, &[]).into_iter().map(|point| {
+            let crate::container::PointSource::Bind(path, _) = &point.source else { panic!("{point:?}") };
+            let path = path.clone();
+            (point, path)
+        });
+        let points: Vec<_> = points.collect();
+        let input = MountInput {
+            spec,
+            files: Path::new("/s"),
+            points: &points,
+            devices: &[],
+            shm: Some(Path::new("/run/c/shm")),
+            groups: &[],
+            init,
+            recursive_read_only: true,
+        };
         let line = |m: &Mount| {
             let options = m.options().as_ref().unwrap().join(",");
             format!("{} {} {options}", m.source().as_ref().unwrap().display(), m.destination().display())
@@ -225,6 +267,23 @@ mod tests {
                 "/h/deep /a/b/c rbind,rprivate,ro,rro",
             ]
         );
+    }
+
+    #[test]
+    fn shared_memory_follows_the_ipc_mode() {
+        for (ipc, wanted) in [
+            (IpcMode::Shareable, Some("shm /dev/shm nosuid,noexec,nodev,mode=1777,size=67108864")),
+            (IpcMode::None, None),
+            (IpcMode::Host, Some("/dev/shm /dev/shm rbind,rprivate")),
+            (IpcMode::Container("x".into()), Some("/run/c/shm /dev/shm rbind,rprivate")),
+        ] {
+            let mut spec = ContainerSpec::default();
+            spec.namespaces.ipc = ipc;
+            spec.system_paths.proc_options = vec!["hidepid=2".into(), "nosuid".into()];
+            let lines = listed(&spec, None).unwrap();
+            assert_eq!(lines.iter().find(|line| line.contains(" /dev/shm ")).map(String::as_str), wanted);
+            assert_eq!(lines[0], "proc /proc nosuid,noexec,nodev,hidepid=2");
+        }
     }
 
     #[test]

@@ -7,20 +7,23 @@ use oci_spec::runtime::{
     UserBuilder,
 };
 
+use super::block_io::block_io;
 use super::capabilities;
 use super::devices::{self, HostDevice};
 use super::host::{CGROUPS, Host};
 use super::merge::{DEFAULT_PATH, environment};
 use super::mounts::{INIT_TARGET, MountInput, mounts};
+use super::namespaces::{self, Donors, cgroup_path};
 use super::resources::{resources, rlimits};
 use super::seccomp::{default_profile, unbuildable};
 use super::seccomp_file;
 use super::user::Identity;
 use crate::Result;
-use crate::container::{ContainerSpec, NetworkMode, SeccompChoice, VolumeMount};
+use crate::container::{ContainerSpec, MountPoint, NetworkMode, Propagation, SeccompChoice, UtsMode};
+use crate::runtime::NETWORK_LINK;
 
 /// What a container must not see, for Docker's reasons: kernel memory and keys, and side channels to the hardware.
-const MASKED: [&str; 12] = [
+pub const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -36,7 +39,7 @@ const MASKED: [&str; 12] = [
 ];
 
 /// What a container may read but not write.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The hierarchy of version 1 that limits nothing and only systemd uses.
 const SYSTEMD_CGROUPS: &str = "/sys/fs/cgroup/systemd";
@@ -62,10 +65,14 @@ pub struct BundleInput<'a> {
     pub hostname: &'a str,
     /// Directory with `hosts`, `hostname` and `resolv.conf`.
     pub files: &'a Path,
-    /// Volumes with their directories on the host.
-    pub volumes: &'a [(VolumeMount, PathBuf)],
+    /// Binds, volumes and images with their sources, parents before children.
+    pub points: &'a [(MountPoint, PathBuf)],
     /// Devices of the host.
     pub devices: &'a [HostDevice],
+    /// The processes whose namespaces are joined.
+    pub donors: Donors,
+    /// Where the monitor puts the `/dev/shm` of another container, when that is shared.
+    pub shm: Option<&'a Path>,
     /// A static init, when the container wants one.
     pub init: Option<&'a Path>,
     /// This machine.
@@ -97,33 +104,35 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
     })?;
     let root = RootBuilder::default().path(input.root).readonly(spec.read_only).build().map_err(unbuildable)?;
     let seccomp = seccomp(spec, &capabilities)?;
+    let mut limits = resources(&spec.resources, devices::rules(input.devices, spec)?)?;
+    limits.set_block_io(block_io(&spec.resources.block_io)?);
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(namespaces(spec, &input.host)?))
-        .set_cgroups_path(Some(Path::new("/mica").join(input.id)))
-        .set_resources(Some(resources(&spec.resources, devices::rules(input.devices, spec)?)?))
+        .set_namespaces(Some(namespaces(input)?))
+        .set_cgroups_path(Some(cgroup_path(spec.cgroup_parent.as_deref(), input.id)))
+        .set_resources(Some(limits))
         .set_devices(Some(devices::nodes(input.devices)?).filter(|devices| !devices.is_empty()))
         .set_seccomp(seccomp)
-        .set_sysctl(
-            Some(spec.sysctls.clone().into_iter().collect())
-                .filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()),
-        )
+        .set_sysctl(Some(sysctls(spec)).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
         .set_masked_paths(Some(masked_paths(spec, &input.host)))
         .set_readonly_paths(Some(read_only_paths(spec, &input.host)))
-        .set_rootfs_propagation(None);
+        .set_rootfs_propagation(root_propagation(input.points).map(str::to_owned));
     let mut built = Spec::default();
     built
         .set_root(Some(root))
         .set_process(Some(process))
-        .set_hostname(Some(input.hostname.to_owned()))
+        .set_hostname(Some(input.hostname.to_owned()).filter(|_| spec.namespaces.uts == UtsMode::Private))
         .set_mounts(Some(mounts(&MountInput {
             spec,
             files: input.files,
-            volumes: input.volumes,
+            points: input.points,
+            devices: input.devices,
+            shm: input.shm,
+            groups: &namespaces::bound_groups(spec, &input.host, input.id),
             init: input.init,
             recursive_read_only: input.host.recursive_read_only,
         })?))
-        .set_annotations(None)
+        .set_annotations(annotations(spec))
         .set_linux(Some(linux));
     Ok(built)
 }
@@ -165,6 +174,7 @@ pub fn process(input: &ProcessInput<'_>) -> Result<Process> {
         .set_cwd(PathBuf::from(input.cwd))
         .set_capabilities(Some(input.capabilities.clone()))
         .set_no_new_privileges(Some(input.spec.no_new_privileges))
+        .set_apparmor_profile(input.spec.apparmor.clone())
         .set_rlimits(rlimits(&input.spec.ulimits)?)
         .set_oom_score_adj(input.spec.oom_score_adj);
     Ok(process)
@@ -182,6 +192,12 @@ pub fn with_home(env: &mut Vec<String>, identity: &Identity) {
     }
 }
 
+/// Mounts made in the container reach the host only from a root that shares them.
+fn root_propagation(points: &[(MountPoint, PathBuf)]) -> Option<&'static str> {
+    let shares = |point: &MountPoint| matches!(point.propagation, Some(Propagation::Shared | Propagation::Rshared));
+    points.iter().any(|(point, _)| shares(point)).then_some("shared")
+}
+
 fn seccomp(
     spec: &ContainerSpec,
     capabilities: &std::collections::HashSet<oci_spec::runtime::Capability>,
@@ -194,17 +210,28 @@ fn seccomp(
     }
 }
 
-fn namespaces(spec: &ContainerSpec, host: &Host) -> Result<Vec<LinuxNamespace>> {
-    let mut kinds =
-        vec![LinuxNamespaceType::Mount, LinuxNamespaceType::Uts, LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc];
-    if spec.network == NetworkMode::None {
-        kinds.push(LinuxNamespaceType::Network);
-    }
-    // With version 1 the container's group is bind-mounted by its path, which a namespace of its own would hide.
-    if host.cgroup_v2 && !spec.privileged {
-        kinds.push(LinuxNamespaceType::Cgroup);
-    }
-    kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().map_err(unbuildable)).collect()
+fn namespaces(input: &BundleInput<'_>) -> Result<Vec<LinuxNamespace>> {
+    let mut all = namespaces::namespaces(input.spec, &input.host, &input.donors)?;
+    let network = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
+    let network = match input.spec.network {
+        NetworkMode::None => network,
+        NetworkMode::Host => return Ok(all),
+        // Made before the container, and kept open by the monitor.
+        NetworkMode::Networks | NetworkMode::Container(_) => network.path(input.root.with_file_name(NETWORK_LINK)),
+    };
+    all.push(network.build().map_err(unbuildable)?);
+    Ok(all)
+}
+
+/// The domain name goes by its kernel setting, which every runtime knows; the field for it is younger than some.
+fn sysctls(spec: &ContainerSpec) -> std::collections::HashMap<String, String> {
+    let domain = spec.domainname.iter().map(|name| ("kernel.domainname".to_owned(), name.clone()));
+    spec.sysctls.clone().into_iter().chain(domain).collect()
+}
+
+/// What was asked for on the command line, and never what an image says.
+fn annotations(spec: &ContainerSpec) -> Option<std::collections::HashMap<String, String>> {
+    (!spec.annotations.is_empty()).then(|| spec.annotations.clone().into_iter().collect())
 }
 
 /// With version 1, libcontainer makes a mount of each hierarchy without regard for `ro`, so they are made read-only once
@@ -221,6 +248,7 @@ fn read_only_paths(spec: &ContainerSpec, host: &Host) -> Vec<String> {
 /// libcontainer leaves containers at the root of systemd's own hierarchy, which shows the host's groups.
 fn masked_paths(spec: &ContainerSpec, host: &Host) -> Vec<String> {
     let mut list = paths(&MASKED, spec);
+    list.extend(spec.system_paths.mask.iter().cloned());
     if !spec.privileged && host.cgroup_v1.iter().any(|path| path == SYSTEMD_CGROUPS) {
         list.push(SYSTEMD_CGROUPS.to_owned());
     }
@@ -228,7 +256,7 @@ fn masked_paths(spec: &ContainerSpec, host: &Host) -> Vec<String> {
 }
 
 fn paths(list: &[&str], spec: &ContainerSpec) -> Vec<String> {
-    if spec.privileged { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() }
+    if spec.privileged { Vec::new() } else { spec.system_paths.kept(list) }
 }
 
 #[cfg(test)]
@@ -247,8 +275,10 @@ mod tests {
             identity,
             hostname: "box",
             files: Path::new("/s"),
-            volumes: &[],
+            points: &[],
             devices: &[],
+            donors: Donors::default(),
+            shm: None,
             init: None,
             host: Host {
                 capabilities: u64::MAX >> 23,

@@ -192,10 +192,7 @@ fn find_group(name: &str, groups: &[GroupEntry<'_>]) -> Result<u32> {
 
 fn missing(what: &str, name: &str, file: &str) -> Error {
     let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Error::refused(
-        Kind::InvalidInput,
-        format!("unable to find {what} `{name}`: no matching entries in /etc/{file} of the image"),
-    )
+    Error::refused(Kind::InvalidInput, format!("unable to find {what} `{name}`: no matching entries in {file} file"))
 }
 
 #[cfg(test)]

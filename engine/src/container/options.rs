@@ -1,75 +1,10 @@
-//! Option strings as Docker writes them, one pure function each: `-v`, `--tmpfs`, `--ulimit`, `--device`, sizes and so on.
+//! Option strings as Docker writes them, one pure function each: `--ulimit`, `--device`, sizes and so on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::spec::{
-    ContainerSpec, DeviceSpec, LogDriver, MountSource, MountSpec, Propagation, SeccompChoice, TmpfsSpec, Ulimit,
-};
+use super::mount_text::check_target;
+use super::spec::{ContainerSpec, DeviceSpec, LogDriver, SeccompChoice, Ulimit};
 use crate::{Error, Kind, Result};
-
-/// `-v [SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path of the host and must be absolute: what it is relative
-/// to is the caller's to know.
-pub fn parse_volume(text: &str) -> Result<MountSpec> {
-    let fields: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match fields.as_slice() {
-        [target] => (None, *target, ""),
-        [source, target] => (Some(*source), *target, ""),
-        [source, target, options] => (Some(*source), *target, *options),
-        _ => return Err(invalid(format!("invalid volume specification: `{text}`: too many colons"))),
-    };
-    if source == Some("") || target.is_empty() {
-        return Err(invalid(format!("invalid volume specification: `{text}`: empty section between colons")));
-    }
-    check_target(text, target)?;
-    let source = match source {
-        None => MountSource::Volume { name: None },
-        Some(path) if path.starts_with('/') => MountSource::Bind { path: PathBuf::from(path), create: true },
-        Some(path) if path.contains('/') || path == "." || path == ".." => {
-            return Err(invalid(format!(
-                "invalid volume specification: `{text}`: the source `{path}` is not absolute"
-            )));
-        }
-        Some(name) => MountSource::Volume { name: Some(volume_name(name)?) },
-    };
-    let mut mount = MountSpec { source, target: target.into(), read_only: false, propagation: None, no_copy: false };
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => mount.read_only = true,
-            "rw" => mount.read_only = false,
-            "nocopy" if matches!(mount.source, MountSource::Volume { .. }) => mount.no_copy = true,
-            // Labels of SELinux, which is not in use where Mica runs; Docker too ignores them then.
-            "z" | "Z" | "consistent" | "cached" | "delegated" => {}
-            word => match propagation(word) {
-                Some(value) if matches!(mount.source, MountSource::Bind { .. }) => mount.propagation = Some(value),
-                _ => return Err(invalid(format!("invalid volume specification: `{text}`: invalid mode `{word}`"))),
-            },
-        }
-    }
-    Ok(mount)
-}
-
-/// `--tmpfs TARGET[:OPTIONS]`.
-pub fn parse_tmpfs(text: &str) -> Result<TmpfsSpec> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    check_target(text, target)?;
-    let options: Vec<String> = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
-    for option in &options {
-        let (key, value) = option.split_once('=').map_or((option.as_str(), None), |(key, value)| (key, Some(value)));
-        let fine = match key {
-            "ro" | "rw" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" | "noatime" | "relatime" => {
-                value.is_none()
-            }
-            "size" | "nr_blocks" | "nr_inodes" => value.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())),
-            "mode" => value.is_some_and(|v| u32::from_str_radix(v, 8).is_ok_and(|mode| mode <= 0o7777)),
-            "uid" | "gid" => value.is_some_and(|v| v.parse::<u32>().is_ok()),
-            _ => false,
-        };
-        if !fine {
-            return Err(invalid(format!("invalid tmpfs option `{option}` in `{text}`")));
-        }
-    }
-    Ok(TmpfsSpec { target: target.into(), options })
-}
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.
 pub fn parse_ulimit(text: &str) -> Result<Ulimit> {
@@ -121,11 +56,34 @@ pub fn parse_device(text: &str) -> Result<DeviceSpec> {
         [source, target, access] if is_access(access) => (*source, *target, *access),
         _ => return Err(invalid(format!("invalid device specification: `{text}`"))),
     };
+    // A name of the Container Device Interface: vendor/class=device.
+    if !source.starts_with('/') && source.split_once('=').is_some_and(|(class, _)| class.contains('/')) {
+        return Err(Error::refused(
+            Kind::Unsupported,
+            format!("CDI device `{text}` cannot be injected: mica reads no CDI specifications"),
+        )
+        .with_hint("name the device's nodes below `/dev`"));
+    }
     if !source.starts_with('/') {
         return Err(invalid(format!("invalid device specification: `{text}`: `{source}` is not an absolute path")));
     }
-    check_target(text, target)?;
+    check_target(target).map_err(|why| invalid(format!("invalid device specification: `{text}`: {why}")))?;
     Ok(DeviceSpec { source: source.into(), target: target.into(), access: access.into() })
+}
+
+/// `--device-cgroup-rule TYPE MAJOR:MINOR ACCESS`, as it is kept.
+pub fn parse_device_rule(text: &str) -> Result<String> {
+    let wrong = || invalid(format!("invalid device cgroup rule format: `{}`", text.escape_debug()));
+    let fields: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = fields.as_slice() else { return Err(wrong()) };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| text == "*" || (text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u32>().is_ok());
+    let fine = ["a", "b", "c"].contains(kind)
+        && number(major)
+        && number(minor)
+        && (1..=3).contains(&access.len())
+        && access.chars().all(|c| "rwm".contains(c));
+    if fine { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 /// A size in bytes with an optional unit: `64m`, `1.5g`, `512KiB`, `100`. Units are binary, as Docker reads memory.
@@ -147,6 +105,23 @@ pub fn parse_size(text: &str) -> Result<u64> {
     if bytes >= i64::MAX as f64 { Err(wrong()) } else { Ok(bytes as u64) }
 }
 
+/// `--storage-opt size=BYTES` or `inodes=NUMBER`; 0 is unlimited.
+pub fn parse_storage_option(spec: &mut ContainerSpec, text: &str) -> Result<()> {
+    match text.split_once('=') {
+        Some(("size", size)) => spec.storage.size = Some(parse_size(size)?),
+        Some(("inodes", number)) => {
+            let number = number.parse().map_err(|_| invalid(format!("invalid number of inodes: `{number}`")))?;
+            spec.storage.inodes = Some(number);
+        }
+        _ => {
+            return Err(invalid(format!(
+                "unknown storage option `{text}`: a container has `size` and `inodes`; options of the driver go before the command"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// `--cpus 1.5` in thousandths of a processor.
 pub fn parse_cpus(text: &str) -> Result<u64> {
     match text.parse::<f64>() {
@@ -163,6 +138,9 @@ pub fn parse_add_host(text: &str) -> Result<String> {
     let clean = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !clean {
         return Err(wrong());
+    }
+    if address == "host-gateway" {
+        return Ok(format!("{name}:{address}"));
     }
     match address.parse::<std::net::IpAddr>() {
         Ok(address) => Ok(format!("{name}:{address}")),
@@ -204,14 +182,32 @@ pub fn parse_log_option(spec: &mut ContainerSpec, text: &str) -> Result<()> {
     if spec.log.driver == LogDriver::None {
         return Err(invalid(format!("the log driver `none` takes no options, so not `{key}`")));
     }
+    let files = spec.log.driver != LogDriver::Journald;
     match key {
+        // A monitor writes and never waits for whoever reads, so both modes are one.
+        "labels" | "env" | "tag" => {
+            spec.log.options.insert(key.to_owned(), value.to_owned());
+        }
+        "mode" if matches!(value, "blocking" | "non-blocking") => {
+            spec.log.options.insert(key.to_owned(), value.to_owned());
+        }
+        "max-buffer-size" => {
+            parse_size(value)?;
+            spec.log.options.insert(key.to_owned(), value.to_owned());
+        }
+        "compress" if files && value == "false" => {
+            spec.log.options.insert(key.to_owned(), value.to_owned());
+        }
+        "max-size" | "max-file" if !files => {
+            return Err(invalid(format!("unknown log opt `{key}` for journald log driver")));
+        }
         "max-size" if value == "-1" => spec.log.max_size = None,
         "max-size" => spec.log.max_size = Some(parse_size(value)?),
         "max-file" => match value.parse::<u32>() {
             Ok(files) if (1..=1000).contains(&files) => spec.log.max_files = Some(files),
             _ => return Err(invalid(format!("invalid value `{value}` of the log option `max-file`"))),
         },
-        _ => return Err(invalid(format!("unknown log opt `{key}` for json-file log driver"))),
+        _ => return Err(invalid(format!("unknown log opt `{key}` for {} log driver", spec.log.driver.word()))),
     }
     Ok(())
 }
@@ -229,59 +225,21 @@ pub fn parse_security_option(
         ("seccomp", "unconfined") => spec.seccomp = SeccompChoice::Unconfined,
         ("seccomp", "" | "builtin") => spec.seccomp = SeccompChoice::Default,
         ("seccomp", path) => spec.seccomp = SeccompChoice::Profile(read(Path::new(path))?),
-        // These turn off what is not in use here.
-        ("apparmor", "unconfined") | ("label", "disable") | ("systempaths", "") => {}
-        ("apparmor" | "label", _) => {
+        ("apparmor", "unconfined") => spec.apparmor = None,
+        ("apparmor", profile) if !profile.is_empty() => spec.apparmor = Some(profile.to_owned()),
+        // This turns off what is not in use here.
+        ("label", "disable") => {}
+        ("label", _) => {
             return Err(Error::refused(
                 Kind::Unsupported,
-                format!("security option `{text}`: this version has no `{key}`"),
-            ));
+                format!("security option `{text}`: mica does not label processes for SELinux"),
+            )
+            .with_hint("use `label=disable`, or no label at all"));
         }
+        _ if spec.system_paths.apply(key, value)? => {}
         _ => return Err(invalid(format!("invalid --security-opt: `{text}`"))),
     }
     Ok(())
-}
-
-fn check_target(text: &str, target: &str) -> Result<()> {
-    if !target.starts_with('/') {
-        return Err(invalid(format!(
-            "invalid specification `{text}`: the path in the container must be absolute: `{target}`"
-        )));
-    }
-    if Path::new(target)
-        .components()
-        .all(|part| matches!(part, std::path::Component::RootDir | std::path::Component::ParentDir))
-    {
-        return Err(invalid(format!("invalid specification `{text}`: the path in the container cannot be `/`")));
-    }
-    Ok(())
-}
-
-/// Volume names are file names, so nothing but Docker's characters may be in one.
-fn volume_name(name: &str) -> Result<String> {
-    let clean = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(clean)
-        && (2..=255).contains(&name.len())
-    {
-        return Ok(name.into());
-    }
-    Err(invalid(format!(
-        "`{name}` includes invalid characters for a local volume name, only `[a-zA-Z0-9][a-zA-Z0-9_.-]` are allowed"
-    ))
-    .with_hint("to mount a directory of the host, name it by an absolute path"))
-}
-
-fn propagation(word: &str) -> Option<Propagation> {
-    Some(match word {
-        "rprivate" => Propagation::Rprivate,
-        "private" => Propagation::Private,
-        "rshared" => Propagation::Rshared,
-        "shared" => Propagation::Shared,
-        "rslave" => Propagation::Rslave,
-        "slave" => Propagation::Slave,
-        _ => return None,
-    })
 }
 
 fn invalid(message: String) -> Error {
@@ -296,59 +254,6 @@ mod tests {
         for text in texts {
             assert_eq!(parse(text).expect_err(text).kind(), Kind::InvalidInput, "{text}");
         }
-    }
-
-    #[test]
-    fn volumes_are_paths_or_names() {
-        let bind = |path: &str| MountSource::Bind { path: path.into(), create: true };
-        let volume = |name: Option<&str>| MountSource::Volume { name: name.map(str::to_owned) };
-        for (text, source, target, read_only, propagation) in [
-            ("/data", volume(None), "/data", false, None),
-            ("name:/data", volume(Some("name")), "/data", false, None),
-            ("name:/data:ro,nocopy", volume(Some("name")), "/data", true, None),
-            ("/h:/c", bind("/h"), "/c", false, None),
-            ("/h:/c:ro,rslave", bind("/h"), "/c", true, Some(Propagation::Rslave)),
-            ("/h:/c:z", bind("/h"), "/c", false, None),
-        ] {
-            let found = parse_volume(text).unwrap();
-            assert_eq!(
-                (found.source, found.target.as_str(), found.read_only, found.propagation),
-                (source, target, read_only, propagation)
-            );
-        }
-        refused(
-            &[
-                "",
-                ":",
-                "/a:",
-                ":/a",
-                "a:b",
-                "/a:b",
-                "../a:/b",
-                "a/b:/c",
-                "/a:/b:maybe",
-                "/a:/b:ro:x",
-                "/a:/",
-                "/a:/..",
-                "-x:/a",
-                "n:/a:rshared",
-                "/a:/b:nocopy",
-            ],
-            parse_volume,
-        );
-    }
-
-    #[test]
-    fn memory_file_systems_take_harmless_options() {
-        assert_eq!(parse_tmpfs("/run").unwrap().options, Vec::<String>::new());
-        assert_eq!(
-            parse_tmpfs("/run:size=64m,mode=1777,exec,uid=7").unwrap().options,
-            ["size=64m", "mode=1777", "exec", "uid=7"]
-        );
-        refused(
-            &["run", "/", "/a:size", "/a:size=big", "/a:mode=9", "/a:bind", "/a:mpol=x", "/a:ro=1", "/a:uid=-1"],
-            parse_tmpfs,
-        );
     }
 
     #[test]
@@ -388,6 +293,13 @@ mod tests {
             );
         }
         refused(&["", "x", "/dev/x:y", "/dev/x:/y:rwx", "/a:/b:r:w"], parse_device);
+        for text in ["c 42:* rwm", "b 8:0 r", "a *:* m"] {
+            assert_eq!(parse_device_rule(text).unwrap(), text);
+        }
+        refused(
+            &["", "c 1:3", "c 1:3 rwmx", "d 1:3 r", "c 1 r", "c x:3 r", "c 1:3  r", "c 4294967296:0 r", "c :3 r"],
+            parse_device_rule,
+        );
         assert_eq!(parse_add_host("db:10.0.0.1").unwrap(), "db:10.0.0.1");
         assert_eq!(parse_add_host("six=[fe80::1]").unwrap(), "six:fe80::1");
         refused(&["db", "db:", ":1.2.3.4", "db:x", "a b:1.2.3.4", "a\nb:1.2.3.4"], parse_add_host);
@@ -411,7 +323,7 @@ mod tests {
         parse_log_option(&mut spec, "max-size=10m").unwrap();
         parse_log_option(&mut spec, "max-file=3").unwrap();
         assert_eq!((spec.log.max_size, spec.log.max_files), (Some(10 << 20), Some(3)));
-        for text in ["max-file=0", "max-size=x", "tag=x", "max-size"] {
+        for text in ["max-file=0", "max-size=x", "colour=x", "max-size", "mode=x"] {
             assert_eq!(parse_log_option(&mut spec, text).unwrap_err().kind(), Kind::InvalidInput, "{text}");
         }
         let read = |path: &Path| Ok(path.display().to_string());
@@ -422,7 +334,13 @@ mod tests {
         assert_eq!(spec.seccomp, SeccompChoice::Profile("/p.json".into()));
         parse_security_option(&mut spec, "seccomp:unconfined", &read).unwrap();
         assert_eq!(spec.seccomp, SeccompChoice::Unconfined);
-        for (text, kind) in [("apparmor=mine", Kind::Unsupported), ("nope", Kind::InvalidInput)] {
+        parse_security_option(&mut spec, "apparmor=mine", &read).unwrap();
+        assert_eq!(spec.apparmor.as_deref(), Some("mine"));
+        parse_security_option(&mut spec, "systempaths=unconfined", &read).unwrap();
+        assert!(spec.system_paths.unconfined);
+        for (text, kind) in
+            [("label=type:x", Kind::Unsupported), ("nope", Kind::InvalidInput), ("apparmor=", Kind::InvalidInput)]
+        {
             assert_eq!(parse_security_option(&mut spec, text, &read).unwrap_err().kind(), kind);
         }
     }

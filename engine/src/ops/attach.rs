@@ -1,5 +1,6 @@
 //! `attach`: a further client on a running container's streams.
 
+use crate::container::ContainerState;
 use crate::ops::start::Started;
 use crate::{Engine, Error, Kind, Result};
 
@@ -10,6 +11,11 @@ impl Engine {
         if !state.is_running() {
             return Err(Error::refused(Kind::Conflict, "cannot attach to a stopped container, start it first"));
         }
+        if matches!(state, ContainerState::Restarting { .. }) {
+            let message = "cannot attach to a restarting container, wait until the container is running";
+            return Err(Error::refused(Kind::Conflict, message));
+        }
+        self.tell_of(&record, "attach");
         let session = self.options().runtime.attach(&self.store().directories(&record.id).run).await?;
         Ok(Started { id: record.id, session, tty: record.spec.tty, stdin_open: record.spec.stdin_open })
     }

@@ -14,13 +14,15 @@ use crate::build::{
     Base, BuildHost, BuildOutcome, BuildProgress, BuildRequest, CachedStep, RunOutput, RunStep, Stack, Workspace,
 };
 use crate::image::ImageConfig;
+use crate::ops::create::PullPolicy;
 use crate::ops::publish::NewImage;
+use crate::ops::pull::Pulling;
 use crate::storage::reap::Patience;
 use crate::storage::{Chain, Hold, Source, Volatility, stage};
 use crate::store::fresh_id;
 use crate::store::layers::NewRows;
 use crate::store::locks::{Lock, LockName};
-use crate::{Engine, Error, Kind, Reference, Result};
+use crate::{Engine, Error, Kind, Platform, Reference, Result};
 
 impl Engine {
     /// Builds an image.
@@ -48,7 +50,7 @@ impl Engine {
 struct Held {
     chains: Vec<Chain>,
     stacks: Vec<Hold>,
-    cache_keys: Vec<Digest>,
+    steps: Vec<(Digest, CachedStep)>,
 }
 
 #[derive(Debug)]
@@ -70,27 +72,16 @@ fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
 #[async_trait]
 impl BuildHost for Host {
     async fn base(&self, reference: &str, platform: Option<&str>, pull: bool) -> Result<Base> {
-        let found = self.engine.find_image(reference).await.map_err(|error| match error.kind() {
-            Kind::NotFound => missing(reference, error),
-            _ => error,
-        })?;
-        if pull {
-            return Err(Error::refused(
-                Kind::Unsupported,
-                format!("cannot ask a registry for `{reference}`: this version has no registry client"),
-            )
-            .with_hint("leave `--pull` out to build on the local image"));
-        }
+        let pulling = Pulling {
+            policy: if pull { PullPolicy::Always } else { PullPolicy::Missing },
+            platform: platform.map(str::parse).transpose()?,
+            ..Pulling::default()
+        };
+        let found = self.engine.image_for(reference, &pulling).await?;
         if let Some(platform) = platform {
-            let own = [
-                Some(found.config.os.as_str()),
-                Some(found.config.architecture.as_str()),
-                found.config.variant.as_deref(),
-            ];
-            let own: Vec<&str> = own.into_iter().flatten().collect();
-            let wanted: Vec<&str> = platform.split('/').collect();
-            if !own.iter().zip(&wanted).all(|(own, wanted)| own == wanted) {
-                let message = format!("image `{reference}` is for `{}`, not for `{platform}`", own.join("/"));
+            let own = found.config.platform();
+            if platform.parse::<Platform>()?.rank(&own).is_none() {
+                let message = format!("image `{reference}` is for `{own}`, not for `{platform}`");
                 return Err(Error::refused(Kind::InvalidInput, message));
             }
         }
@@ -111,13 +102,13 @@ impl BuildHost for Host {
         let Some(hold) = hold.await? else { return Ok(None) };
         let mut held = self.held();
         held.stacks.push(hold);
-        held.cache_keys.push(key.clone());
+        held.steps.push((key.clone(), step.clone()));
         Ok(Some(step))
     }
 
     async fn record(&self, key: &Digest, step: &CachedStep) -> Result<()> {
-        self.held().cache_keys.push(key.clone());
         let (key, step) = (key.clone(), step.clone());
+        self.held().steps.push((key.clone(), step.clone()));
         self.engine.blocking(move |engine| engine.store().record_step(&key, &step)).await
     }
 
@@ -150,29 +141,17 @@ impl BuildHost for Host {
 
     async fn publish(&self, config: &ImageConfig, tags: &[String]) -> Result<Digest> {
         let references = tags.iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
-        let steps = self.held().cache_keys.clone();
+        let steps = self.held().steps.clone();
         let image = NewImage::new(config.clone(), references)?;
         self.engine
             .blocking(move |engine| {
                 let driver = engine.selected_driver()?;
                 let published = engine.publish(&driver, &NewRows::default(), &[image], &steps)?;
+                engine.settle_soon()?;
                 Ok(published.into_iter().map(|image| image.id).next())
             })
             .await?
             .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
-    }
-}
-
-fn missing(reference: &str, error: Error) -> Error {
-    match Reference::parse(reference) {
-        Ok(reference) => Error::refused(
-            Kind::NotFound,
-            format!("Unable to find image '{}' locally", reference.familiar()),
-        )
-        .with_hint(
-            "this version has no registry client: bring the image with `mica load`, `mica import` or `mica build`",
-        ),
-        Err(_) => error,
     }
 }
 

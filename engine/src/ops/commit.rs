@@ -3,6 +3,7 @@
 use mica_layer::Digest;
 
 use crate::container::ContainerRecord;
+use crate::events::Actor;
 use crate::image::{HistoryEntry, ImageConfig, RootFs};
 use crate::ops::publish::NewImage;
 use crate::storage::Source;
@@ -22,6 +23,18 @@ pub struct CommitRequest {
     pub message: Option<String>,
     /// Dockerfile instructions for the config.
     pub changes: Vec<String>,
+    /// Whether processes go on while their files are read.
+    pub processes: Processes,
+}
+
+/// What a running container's processes do meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Processes {
+    /// They stand still.
+    #[default]
+    Paused,
+    /// They go on, and a file that they write just then may be in the image half-written.
+    Running,
 }
 
 impl Engine {
@@ -34,18 +47,41 @@ impl Engine {
         self.options().builder.change(&mut config, &request.changes)?;
 
         let chain = self.ensure_chain_on(&record.driver, &record.diff_ids).await?;
+        let frozen = match request.processes {
+            Processes::Paused => {
+                let id = record.id.clone();
+                Some(self.blocking(move |engine| Ok(engine.freeze(&id))).await?)
+            }
+            Processes::Running => None,
+        };
         let sealed = self.rw_seal(&chain, &record.id, Source::Keep).await?;
+        drop(frozen);
+        self.require_unmoved(&record).await?;
         config.rootfs.diff_ids = sealed.chain.stack().to_vec();
         let image = NewImage::new(config, references)?;
+        let teller = Actor::container(&record);
         self.blocking(move |engine| {
             let published = engine.publish(&sealed.chain.driver, &NewRows::default(), &[image], &[])?;
-            published
+            engine.settle_soon()?;
+            let image = published
                 .into_iter()
                 .map(|image| image.id)
                 .next()
-                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
+                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))?;
+            engine.tell("container", "commit", teller.with("imageID", &image));
+            Ok(image)
         })
         .await
+    }
+
+    /// Refuses what was read of a tree that went away meanwhile: then its row went first.
+    async fn require_unmoved(&self, record: &ContainerRecord) -> Result<()> {
+        let now = self.container(&record.id).await?.record;
+        if now.driver == record.driver {
+            return Ok(());
+        }
+        let message = format!("container `{}` was moved to driver `{}` meanwhile", now.name, now.driver);
+        Err(Error::refused(Kind::Conflict, message).with_hint("run the same command again"))
     }
 
     /// The config of a container's image. The image may have been removed since; its layers are still there, because the

@@ -3,6 +3,7 @@
 //! A container is hostile, runs while it is copied from, and swaps directories for symbolic links (CVE-2018-15664), so
 //! its root is one descriptor and the kernel resolves every path below it.
 
+use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,7 @@ use mica_layer::{
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
 use super::root::{Mounts, Root};
+use crate::container::ContainerRecord;
 use crate::{Engine, Error, Kind, Result};
 
 /// How many links in a row are followed.
@@ -24,7 +26,7 @@ const LINKS_MAX: usize = 40;
 pub struct CopyOptions {
     /// Follow a source path that is itself a symbolic link (`-L`).
     pub follow: bool,
-    /// Keep owners (`-a`); else copies in a container belong to root and copies on the host to `owner`.
+    /// Keep owners (`-a`); else copies on the host belong to `owner`. Copies in a container keep them in any case.
     pub archive: bool,
     /// Owner of copies on the host.
     pub owner: Option<(u32, u32)>,
@@ -38,7 +40,7 @@ impl Engine {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let host = host_directory(&target)?;
-            let place = place(&end, &path, host.kind, &target, host.name)?;
+            let place = place(&end, host.kind, &target, host.name)?;
             let directory = host.directory;
             copy_into(
                 root,
@@ -57,37 +59,35 @@ impl Engine {
         .await
     }
 
-    /// Copies `source` of the host to `path` in a container, as `cp` names things.
+    /// Copies `source` of the host to `path` in a container, as `cp` names things. Owners are kept by their numbers.
     pub async fn copy_to(&self, source: PathBuf, container: &str, path: &Path, options: CopyOptions) -> Result<()> {
         let path = path.to_owned();
-        let owner = if options.archive { None } else { Some((0, 0)) };
         self.with_root(container, move |root, name| {
             let (from, from_name) = host_parent(&source)?;
-            let (from_path, end) = Source::find(from.as_fd(), &from_name, options.follow)
-                .map_err(|_| no_such_path(source.display().to_string()))?;
+            let (from_path, end) =
+                Source::find(from.as_fd(), &from_name, options.follow).map_err(|_| no_source(&source))?;
             let end = Source { contents: ends_in_dot(&source), ..end };
-            let wanted = relative(&path);
-            let kind = kind_of(root, &wanted, true)?;
-            if kind == Found::Nothing {
-                let parent = wanted.parent().unwrap_or(Path::new("")).to_owned();
-                if kind_of(root, &parent, true)? != Found::Directory {
-                    return Err(no_such_path(format!("{name}:{}", Path::new("/").join(parent).display())));
-                }
+            copy_below((from.as_fd(), &from_path, &end), options, root, name, &path)
+        })
+        .await
+    }
+
+    /// Copies a path of one container to another container, or to another place in the same one.
+    pub async fn copy_between(&self, from: (&str, &Path), to: (&str, &Path), options: CopyOptions) -> Result<()> {
+        let ((source, _), (target, _)) = (self.look_up(from.0).await?, self.look_up(to.0).await?);
+        let (from, to) = (from.1.to_owned(), to.1.to_owned());
+        self.blocking(move |engine| {
+            let copy = |source_root: BorrowedFd<'_>, target_root: BorrowedFd<'_>| {
+                let (path, end) = Source::find(source_root, &from, options.follow)
+                    .map_err(|error| in_container(error, &source.name, &from))?;
+                copy_below((source_root, &path, &end), options, target_root, &target.name, &to)
+            };
+            // A stopped container's root is claimed: once for the same one, and in one order for two.
+            match source.id.cmp(&target.id) {
+                Ordering::Equal => engine.in_root(&source, |root| copy(root, root)),
+                Ordering::Less => engine.in_root(&source, |a| engine.in_root(&target, |b| copy(a, b))),
+                Ordering::Greater => engine.in_root(&target, |b| engine.in_root(&source, |a| copy(a, b))),
             }
-            let place = place(&end, &source, kind, &path, wanted)?;
-            copy_into(
-                from.as_fd(),
-                &from_path,
-                root,
-                &place,
-                &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() },
-            )
-            .map(drop)
-            .map_err(|source| Error::Layer {
-                operation: "copy to",
-                layer: format!("{name}:{}", path.display()),
-                source,
-            })
         })
         .await
     }
@@ -123,6 +123,10 @@ impl Engine {
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, move |root, name| {
+            if kind_of(root, &relative(&path), true)? == Found::Other {
+                let message = format!("destination \"{name}:{}\" must be a directory", path.display());
+                return Err(Error::refused(Kind::InvalidInput, message));
+            }
             let directory =
                 beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
             let target = Target { root: directory.as_fd(), merged: None, whiteouts: Whiteouts::OciFiles };
@@ -145,12 +149,49 @@ impl Engine {
         work: impl FnOnce(BorrowedFd<'_>, &str) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let (record, _) = self.look_up(container).await?;
-        self.blocking(move |engine| {
-            let root: Root = engine.open_root(&record, Mounts::All)?;
-            work(root.directory.as_fd(), &record.name)
-        })
-        .await
+        self.blocking(move |engine| engine.in_root(&record, |root| work(root, &record.name))).await
     }
+
+    /// Does work on a container's root as its processes see it, or would see it. Blocks.
+    fn in_root(&self, record: &ContainerRecord, work: impl FnOnce(BorrowedFd<'_>) -> Result<()> + Send) -> Result<()> {
+        let root: Root = self.open_root(record, Mounts::All)?;
+        let directory = root.directory.as_fd();
+        if root.is_running() { work(directory) } else { self.with_attached(record, directory, work) }
+    }
+}
+
+/// Copies what was found below one root to a path of a container.
+fn copy_below(
+    (from, from_path, end): (BorrowedFd<'_>, &Path, &Source),
+    options: CopyOptions,
+    root: BorrowedFd<'_>,
+    name: &str,
+    path: &Path,
+) -> Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(no_directory());
+    }
+    // A link at the end means what it leads to, which need not be there yet.
+    let wanted = followed(root, relative(path)).map_err(|error| in_container(error, name, &holder(path)))?;
+    let kind = kind_of(root, &wanted, true)?;
+    if kind == Found::Nothing {
+        let parent = wanted.parent().unwrap_or(Path::new("")).to_owned();
+        if kind_of(root, &parent, true)? != Found::Directory {
+            return Err(no_path_in(name, &holder(path)));
+        }
+    }
+    let place = place(end, kind, path, wanted)?;
+    let layer = LayerCopy { follow: options.follow, ..LayerCopy::default() };
+    copy_into(from, from_path, root, &place, &layer).map(drop).map_err(|source| Error::Layer {
+        operation: "copy to",
+        layer: format!("{name}:{}", path.display()),
+        source,
+    })
+}
+
+/// The directory that a path in a container is in.
+fn holder(path: &Path) -> PathBuf {
+    Path::new("/").join(relative(path).parent().unwrap_or(Path::new("")))
 }
 
 /// What is to be copied.
@@ -196,19 +237,13 @@ enum Found {
 }
 
 /// Where a copy goes, by the rules of `cp`: `wanted` is the target's own path below its root.
-fn place(source: &Source, source_path: &Path, target: Found, target_path: &Path, wanted: PathBuf) -> Result<PathBuf> {
+fn place(source: &Source, target: Found, target_path: &Path, wanted: PathBuf) -> Result<PathBuf> {
     match (source.directory, target) {
         (_, Found::Directory) if source.contents || source.name.is_empty() => Ok(wanted),
         (_, Found::Directory) => Ok(wanted.join(&source.name)),
-        (true, Found::Other) => Err(Error::refused(
-            Kind::InvalidInput,
-            format!("cannot copy directory `{}` onto file `{}`", source_path.display(), target_path.display()),
-        )),
+        (true, Found::Other) => Err(Error::refused(Kind::InvalidInput, "cannot copy directory")),
         (true, Found::Nothing) => Ok(wanted),
-        (false, Found::Nothing) if ends_in_slash(target_path) => Err(no_such_path(target_path.display().to_string())),
-        (false, _) if ends_in_slash(target_path) => {
-            Err(Error::refused(Kind::InvalidInput, format!("`{}` is not a directory", target_path.display())))
-        }
+        (false, _) if ends_in_slash(target_path) => Err(no_directory()),
         (false, _) => Ok(wanted),
     }
 }
@@ -225,13 +260,20 @@ fn host_directory(target: &Path) -> Result<HostTarget> {
         Ok(metadata) if metadata.is_dir() => Found::Directory,
         Ok(_) => Found::Other,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(Error::refused(Kind::InvalidInput, format!("stat {}: not a directory", target.display())));
+        }
         Err(error) => return Err(Error::io("look at", target)(error)),
     };
     let real = match kind {
         Found::Nothing => {
-            let name = target.file_name().ok_or_else(|| no_such_path(target.display().to_string()))?;
+            let name = target.file_name().ok_or_else(no_directory)?;
             let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            fs_err::canonicalize(parent).map_err(Error::io("find", parent))?.join(name)
+            let parent = fs_err::canonicalize(parent).map_err(|_| {
+                let message = format!("invalid output path: directory \"{}\" does not exist", parent.display());
+                Error::refused(Kind::NotFound, message)
+            })?;
+            parent.join(name)
         }
         _ => fs_err::canonicalize(target).map_err(Error::io("find", target))?,
     };
@@ -248,12 +290,12 @@ fn host_parent(source: &Path) -> Result<(OwnedFd, PathBuf)> {
     let real = if named && !ends_in_dot(source) {
         source.to_owned()
     } else {
-        fs_err::canonicalize(source).map_err(|_| no_such_path(source.display().to_string()))?
+        fs_err::canonicalize(source).map_err(|_| no_source(source))?
     };
     match (real.parent(), real.file_name()) {
         (Some(parent), Some(name)) => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            let parent = open_host(parent).map_err(|_| no_such_path(source.display().to_string()))?;
+            let parent = open_host(parent).map_err(|_| no_source(source))?;
             let slash = if ends_in_slash(source) { "/" } else { "" };
             let mut name = name.to_owned();
             name.push(slash);
@@ -325,16 +367,21 @@ fn ends_in_slash(path: &Path) -> bool {
 
 fn in_container(error: mica_layer::Error, name: &str, path: &Path) -> Error {
     if error.kind() == mica_layer::ErrorKind::NotFound {
-        return Error::refused(
-            Kind::NotFound,
-            format!("could not find the file `{}` in container `{name}`", path.display()),
-        );
+        return no_path_in(name, path);
     }
     Error::Layer { operation: "look into", layer: format!("{name}:{}", path.display()), source: error }
 }
 
-fn no_such_path(path: String) -> Error {
-    Error::refused(Kind::NotFound, format!("no such directory or file: `{path}`"))
+fn no_path_in(name: &str, path: &Path) -> Error {
+    Error::refused(Kind::NotFound, format!("no such container:path: `{name}:{}`", path.display()))
+}
+
+fn no_source(path: &Path) -> Error {
+    Error::refused(Kind::NotFound, format!("lstat {}: no such file or directory", path.display()))
+}
+
+fn no_directory() -> Error {
+    Error::refused(Kind::NotFound, "no such directory")
 }
 
 #[cfg(test)]
@@ -357,7 +404,7 @@ mod tests {
             (true, true, Found::Nothing, "/d/new", Some("d/new")),
         ] {
             let target = Path::new(target);
-            let found = place(&source(directory, contents), Path::new("src"), found, target, relative(target)).ok();
+            let found = place(&source(directory, contents), found, target, relative(target)).ok();
             assert_eq!(found.as_deref(), wanted.map(Path::new), "{directory} {contents} {target:?}");
         }
     }

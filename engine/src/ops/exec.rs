@@ -7,8 +7,9 @@ use super::prepare::{check_working_directory, hostname};
 use crate::bundle::host::Host;
 use crate::bundle::merge::{DEFAULT_PATH, clean, environment};
 use crate::bundle::spec::{ProcessInput, process, with_home};
-use crate::bundle::{capabilities, user};
-use crate::container::{ContainerRecord, ContainerSpec};
+use crate::bundle::{capabilities, random_id, user};
+use crate::container::{ContainerRecord, ContainerSpec, ContainerState};
+use crate::events::{Actor, Event, Teller};
 use crate::runtime::{ExecRequest, Session};
 use crate::{Engine, Error, Kind, Result};
 
@@ -42,10 +43,23 @@ impl Engine {
             return Err(Error::refused(Kind::InvalidInput, "no exec command specified"));
         }
         let (record, state) = self.look_up(container).await?;
+        if matches!(state, ContainerState::Restarting { .. }) {
+            let message = format!("container `{}` is restarting, wait until the container is running", record.id);
+            return Err(Error::refused(Kind::Conflict, message));
+        }
+        if matches!(state, ContainerState::Paused { .. }) {
+            let message = format!("container {} is paused, unpause the container before exec", record.name);
+            return Err(Error::refused(Kind::Conflict, message));
+        }
         let pid = state.pid().ok_or_else(|| not_running(&record.id))?;
+        let command = options.args.join(" ");
+        let actor = Actor::container(&record).with("execID", random_id());
+        let teller = Teller { actor: actor.clone(), ..self.teller(&record) };
         let request = self.blocking(move |engine| {
             let root = engine.running_root(&record, pid)?;
-            let spec = exec_process(&record, &options, root.as_fd(), Host::read()?)?;
+            // What the command cannot be started with is the command's failure, and has its exit code.
+            let spec = exec_process(&record, &options, root.as_fd(), Host::read()?)
+                .map_err(|error| Error::refused(Kind::NotExecutable, error.to_string()))?;
             Ok(ExecRequest {
                 run_dir: engine.store().directories(&record.id).run,
                 id: record.id,
@@ -53,13 +67,20 @@ impl Engine {
                 terminal_size: options.terminal_size,
                 stdin: options.stdin && !options.detach,
                 detach: options.detach,
+                events: Some(teller),
             })
         });
-        self.options().runtime.exec(request.await?).await
+        let request = request.await?;
+        self.tell_all(
+            &["exec_create", "exec_start"]
+                .map(|action| Event::now("container", &format!("{action}: {command}"), actor.clone())),
+        );
+        self.options().runtime.exec(request).await
     }
 }
 
-fn exec_process(
+/// The OCI process of an exec.
+pub(super) fn exec_process(
     record: &ContainerRecord,
     options: &ExecOptions,
     root: impl AsFd,
@@ -77,7 +98,7 @@ fn exec_process(
     if options.workdir.is_some() && !wanted.starts_with('/') {
         return Err(Error::refused(
             Kind::InvalidInput,
-            format!("the working directory `{}` is not absolute", wanted.escape_debug()),
+            format!("cwd must be an absolute path, and `{}` is not", wanted.escape_debug()),
         ));
     }
     let cwd = clean(wanted);

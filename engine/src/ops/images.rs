@@ -1,6 +1,6 @@
 //! `images`: the list of images, from kept figures alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use mica_layer::Digest;
@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::filter;
 use crate::store::images::{all, all_tags, collect, resolve};
+use crate::store::{lists, remote};
 use crate::{Engine, Reference, Result};
 
 /// One image as listings show it.
@@ -17,8 +18,14 @@ pub struct ImageSummary {
     pub id: Digest,
     /// Its names, sorted; empty for a dangling image.
     pub references: Vec<Reference>,
-    /// Digest of the manifest it came with, when it came with one.
+    /// What registries call it by, `repository@digest`, sorted.
+    pub digests: Vec<Reference>,
+    /// Lists made here that lead to it on this machine, sorted.
+    pub lists: Vec<Reference>,
+    /// Digest of the last manifest it came with, when it came with one.
     pub manifest: Option<Digest>,
+    /// What its names came with, by name.
+    pub came_with: BTreeMap<Reference, CameWith>,
     /// RFC 3339, as the config has it.
     pub created: Option<String>,
     /// Bytes of file content in all layers.
@@ -27,6 +34,33 @@ pub struct ImageSummary {
     pub containers: u64,
     /// Labels of the config.
     pub labels: BTreeMap<String, String>,
+}
+
+/// What a name stood for where it came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CameWith {
+    /// Digest of the index, when it stood for one.
+    pub index: Option<Digest>,
+    /// Digest of the image's manifest.
+    pub manifest: Option<Digest>,
+}
+
+impl ImageSummary {
+    /// The digest that goes with one of its names: that by which the name's repository calls the image, else that of a
+    /// manifest.
+    pub fn digest_of<'a>(&'a self, name: &'a Reference) -> Option<&'a Digest> {
+        let came_with = self.came_with.get(name);
+        let own = came_with.and_then(|came_with| came_with.index.as_ref().or(came_with.manifest.as_ref()));
+        let known = || self.digests.iter().filter(|known| known.repository() == name.repository());
+        let known = known().find(|known| known.digest() == own).or_else(|| known().next());
+        let manifest = || came_with.and_then(|came_with| came_with.manifest.as_ref()).or(self.manifest.as_ref());
+        name.digest().or_else(|| known.and_then(Reference::digest)).or_else(manifest)
+    }
+
+    /// True when nothing names it any more.
+    pub fn is_dangling(&self) -> bool {
+        self.references.is_empty() && self.digests.is_empty() && self.lists.is_empty()
+    }
 }
 
 impl Engine {
@@ -44,15 +78,17 @@ fn chosen(db: &Connection, filters: &[(String, String)]) -> Result<Vec<ImageSumm
     let patterns: Vec<&str> = values(filters, "reference").collect();
     if !patterns.is_empty() {
         for image in &mut images {
-            image.references.retain(|reference| patterns.iter().any(|pattern| is_called(reference, pattern)));
+            let is_wanted = |name: &Reference| patterns.iter().any(|pattern| is_called(name, pattern));
+            image.references.retain(is_wanted);
+            image.lists.retain(is_wanted);
         }
-        images.retain(|image| !image.references.is_empty());
+        images.retain(|image| !image.references.is_empty() || !image.lists.is_empty());
     }
     for (name, value) in filters {
         let keep: Box<dyn Fn(&ImageSummary) -> bool> = match name.as_str() {
             "dangling" => {
                 let wanted = filter::boolean(name, value)?;
-                Box::new(move |image| image.references.is_empty() == wanted)
+                Box::new(move |image| image.is_dangling() == wanted)
             }
             "label" => Box::new(|image| filter::has_label(&image.labels, value)),
             "before" | "since" => {
@@ -78,20 +114,43 @@ fn chosen(db: &Connection, filters: &[(String, String)]) -> Result<Vec<ImageSumm
     Ok(images)
 }
 
-/// Every image with its names, by creation time, youngest first.
+/// Every image with its names, by creation time, youngest first. Images of other platforms, which have their name through an
+/// index alone, are no lines of their own.
 pub(crate) fn summaries(db: &Connection) -> Result<Vec<ImageSummary>> {
     let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
-    for (reference, image, _) in all_tags(db)? {
-        names.entry(image).or_default().push(reference);
+    let mut came_with: BTreeMap<Digest, BTreeMap<Reference, CameWith>> = BTreeMap::new();
+    for tag in all_tags(db)? {
+        if tag.came_with.manifest.is_some() {
+            came_with.entry(tag.image.clone()).or_default().insert(tag.reference.clone(), tag.came_with);
+        }
+        names.entry(tag.image).or_default().push(tag.reference);
     }
+    let mut digests: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+    for (name, image) in remote::all_names(db)? {
+        digests.entry(image).or_default().push(name);
+    }
+    let mut list_names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+    let tagged: BTreeSet<&Reference> = names.values().flatten().collect();
+    // A name that an image has means that image.
+    for (name, list) in lists::all(db)?.into_iter().filter(|(name, _)| !tagged.contains(name)) {
+        if let Some(image) = lists::native(db, &list)? {
+            list_names.entry(image).or_default().push(name);
+        }
+    }
+    let mut others = remote::images_of_others(db)?;
+    others.retain(|image| !list_names.contains_key(image));
     let counts = collect(db, "SELECT image, count(*) FROM containers GROUP BY image", [], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
     })?;
     let counts: BTreeMap<String, u64> = counts.into_iter().collect();
     let mut images: Vec<ImageSummary> = all(db)?
         .into_iter()
+        .filter(|row| !others.contains(&row.id))
         .map(|row| ImageSummary {
             references: names.remove(&row.id).unwrap_or_default(),
+            digests: digests.remove(&row.id).unwrap_or_default(),
+            lists: list_names.remove(&row.id).unwrap_or_default(),
+            came_with: came_with.remove(&row.id).unwrap_or_default(),
             containers: counts.get(row.id.as_str()).copied().unwrap_or_default(),
             id: row.id,
             manifest: row.manifest,
@@ -110,6 +169,6 @@ fn values<'a>(filters: &'a [(String, String)], wanted: &'a str) -> impl Iterator
 }
 
 /// Docker's rule: the pattern matches the familiar name with its tag, or the familiar repository alone.
-fn is_called(reference: &Reference, pattern: &str) -> bool {
+pub(crate) fn is_called(reference: &Reference, pattern: &str) -> bool {
     filter::glob(pattern, &reference.familiar()) || filter::glob(pattern, &reference.familiar_repository())
 }

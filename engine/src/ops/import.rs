@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use mica_layer::{DiffId, Digest, Unpack};
 
+use crate::events::Actor;
 use crate::image::{HistoryEntry, ImageConfig};
 use crate::ops::commit::architecture;
 use crate::ops::load::{ArchiveSource, Silent};
 use crate::ops::publish::NewImage;
-use crate::storage::materialise::{LayerInput, LayerSource};
+use crate::storage::materialise::{Keep, LayerInput, LayerSource};
 use crate::store::content::Ingest;
 use crate::{Engine, Error, Kind, Reference, Result};
 
@@ -44,11 +45,14 @@ impl Engine {
             let made = engine.materialise(&driver, &config.rootfs.diff_ids, &archive, &Silent)?;
             let image = NewImage::new(config, references)?;
             let published = engine.publish(&driver, &made.rows, &[image], &[])?;
-            published
+            engine.settle_soon()?;
+            let image = published
                 .into_iter()
                 .map(|image| image.id)
                 .next()
-                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))
+                .ok_or_else(|| Error::refused(Kind::Internal, "the image was not recorded"))?;
+            engine.tell("image", "import", Actor::named(image.as_str(), image.as_str()));
+            Ok(image)
         })
         .await
     }
@@ -94,7 +98,12 @@ impl LayerSource for Spooled {
         let path = ingest.path().to_owned();
         let mut file = ingest.file().try_clone().map_err(Error::io("reopen", &path))?;
         file.rewind().map_err(Error::io("rewind", path))?;
-        Ok(LayerInput { file, keep: Some(ingest), expected: Some(self.blob.clone()), size: self.size })
+        Ok(LayerInput {
+            bytes: Box::new(file),
+            keep: Some(Keep::Ingest(ingest)),
+            expected: Some(self.blob.clone()),
+            size: self.size,
+        })
     }
 }
 

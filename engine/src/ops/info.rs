@@ -57,7 +57,7 @@ impl Engine {
             let (total, running, paused, stopped) = &mut info.containers;
             *total += 1;
             *match container.state {
-                ContainerState::Running { .. } => running,
+                ContainerState::Running { .. } | ContainerState::Restarting { .. } => running,
                 ContainerState::Paused { .. } => paused,
                 _ => stopped,
             } += 1;

@@ -3,7 +3,9 @@
 use mica_layer::Digest;
 
 use crate::image::ImageConfig;
-use crate::store::images::{collect, one, tags_of};
+use crate::ops::images::CameWith;
+use crate::store::images::{collect, one, resolve, tag_rows_of};
+use crate::store::remote;
 use crate::{Engine, Error, Kind, Reference, Result};
 
 /// Everything that is known about an image.
@@ -11,9 +13,11 @@ use crate::{Engine, Error, Kind, Reference, Result};
 pub struct ImageDetails {
     /// The image's ID.
     pub id: Digest,
-    /// Its names, sorted.
-    pub references: Vec<Reference>,
-    /// Digest of the manifest it came with, when it came with one.
+    /// Its names, sorted, each with what it came with.
+    pub references: Vec<(Reference, CameWith)>,
+    /// What registries call it by, `repository@digest`, sorted.
+    pub digests: Vec<Reference>,
+    /// Digest of the manifest it came with by the name that it was looked up by, when it came with one.
     pub manifest: Option<Digest>,
     /// Its config.
     pub config: ImageConfig,
@@ -46,8 +50,12 @@ impl Engine {
                         row.get(0)
                     })?;
                 Ok(ImageDetails {
-                    references: tags_of(db, &found.id)?,
-                    manifest: row.manifest,
+                    references: tag_rows_of(db, &found.id)?
+                        .into_iter()
+                        .map(|tag| (tag.reference, tag.came_with))
+                        .collect(),
+                    digests: remote::names_of(db, &found.id)?,
+                    manifest: resolve(db, &name).ok().and_then(|found| found.manifest).or(row.manifest),
                     size: row.size,
                     last_tagged: last_tagged.into_iter().next().flatten(),
                     driver: driver.into_iter().next(),

@@ -2,6 +2,9 @@
 
 use nix::sys::signal::Signal;
 
+use crate::container::{ContainerRecord, ContainerState};
+use crate::events::Actor;
+use crate::runtime::STOPPED;
 use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
@@ -12,8 +15,36 @@ impl Engine {
         if !state.is_running() {
             return Err(not_running(&record.id));
         }
-        self.options().runtime.kill(&self.store().directories(&record.id).run, signal).await
+        let run = self.store().directories(&record.id).run;
+        // Before the signal, or the end that it leads to could be told first.
+        self.tell("container", "kill", Actor::container(&record).with("signal", signal));
+        if stops(&record, signal) {
+            self.mark_stopped(&record)?;
+            if matches!(state, ContainerState::Restarting { .. }) {
+                // There is no process, and there will be none.
+                self.options().runtime.wake(&run);
+                return Ok(());
+            }
+        }
+        self.options().runtime.kill(&run, signal).await?;
+        if stops(&record, signal) && matches!(state, ContainerState::Paused { .. }) {
+            self.blocking(move |engine| engine.thaw(&record)).await?;
+        }
+        Ok(())
     }
+
+    /// Notes that somebody stopped a container, so that its monitor starts it no more.
+    pub(crate) fn mark_stopped(&self, record: &ContainerRecord) -> Result<()> {
+        let mark = self.store().directories(&record.id).state.join(STOPPED);
+        fs_err::write(&mark, "").map_err(Error::io("write", mark))
+    }
+}
+
+/// Whether whoever sends this signal wants the container's end, and not, say, that it reads its configuration again.
+fn stops(record: &ContainerRecord, signal: i32) -> bool {
+    let ends = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].map(|signal| signal as i32);
+    let own = record.config.stop_signal.as_deref().and_then(|name| parse_signal(name).ok());
+    ends.contains(&signal) || own == Some(signal)
 }
 
 /// A signal by its number, or by its name with or without `SIG`; `RTMIN+3` and `RTMAX-1` too.

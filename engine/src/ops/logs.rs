@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,9 +39,11 @@ pub struct LogLine {
     pub time: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// What the options of the log driver say beside it.
+    pub attributes: BTreeMap<String, String>,
 }
 
-/// The lines of a log, one at a time.
+/// The lines of a log, some at a time.
 #[derive(Debug)]
 pub struct LogReader {
     engine: Engine,
@@ -54,7 +56,7 @@ pub struct LogReader {
 #[derive(Debug)]
 struct Progress {
     files: LogFiles,
-    ready: VecDeque<LogLine>,
+    ready: Vec<LogLine>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     ended: bool,
@@ -63,8 +65,9 @@ struct Progress {
 }
 
 impl LogReader {
-    /// The next line; `None` at the end. With `follow`, waits for more while the container runs. Safe to cancel.
-    pub async fn next(&mut self) -> Result<Option<LogLine>> {
+    /// The next lines, as many as are at hand; none at the end. With `follow`, waits for more while the container runs. Safe
+    /// to cancel.
+    pub async fn next(&mut self) -> Result<Vec<LogLine>> {
         loop {
             if let Some(found) = self.take() {
                 return Ok(found);
@@ -92,12 +95,11 @@ impl LogReader {
         }
     }
 
-    fn take(&self) -> Option<Option<LogLine>> {
+    /// What has been read; nothing when there is nothing yet.
+    fn take(&self) -> Option<Vec<LogLine>> {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        match progress.ready.pop_front() {
-            Some(line) => Some(Some(line)),
-            None => progress.ended.then_some(None),
-        }
+        let lines = std::mem::take(&mut progress.ready);
+        (!lines.is_empty() || progress.ended).then_some(lines)
     }
 }
 
@@ -113,7 +115,7 @@ impl Progress {
                 break;
             }
             if time.zip(self.since).is_none_or(|(time, since)| time >= since) {
-                self.ready.push_back(line);
+                self.ready.push(line);
             }
         }
         Ok(more)
@@ -124,13 +126,19 @@ impl Engine {
     /// Opens a container's log.
     pub async fn logs(&self, container: &str, request: LogsRequest) -> Result<LogReader> {
         let (record, _) = self.look_up(container).await?;
-        if record.spec.log.driver == LogDriver::None {
-            return Err(Error::refused(Kind::Unsupported, "configured logging driver does not support reading"));
+        let unreadable = || Error::refused(Kind::Unsupported, "configured logging driver does not support reading");
+        match record.spec.log.driver {
+            LogDriver::JsonFile | LogDriver::Local => {}
+            LogDriver::Journald => {
+                let hint = format!("the journal has it: `journalctl CONTAINER_ID_FULL={}`", record.id);
+                return Err(unreadable().with_hint(hint));
+            }
+            LogDriver::None => return Err(unreadable()),
         }
         let path: PathBuf = self.store().directories(&record.id).log(&record.id);
         let LogsRequest { follow, tail, since, until } = request;
         let files = self.blocking(move |_| LogFiles::open(path, tail)).await?;
-        let progress = Progress { files, ready: VecDeque::new(), since, until, ended: false, last_look: false };
+        let progress = Progress { files, ready: Vec::new(), since, until, ended: false, last_look: false };
         Ok(LogReader { engine: self.clone(), record, follow, progress: Arc::new(Mutex::new(progress)) })
     }
 }

@@ -1,36 +1,63 @@
 //! From a mounted root to a bundle on disk: the part of starting a container that reads the root and writes its files.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_layer::beneath::{self, NewDir};
+use rustix::fs::{FileType, Mode, OFlags};
 
-use crate::bundle::host::{Host, find_init};
+use super::join::Joined;
+use super::places;
+use super::sources::{MOUNTS, Sources};
+use crate::bundle::files::Surroundings;
+use crate::bundle::host::Host;
 use crate::bundle::spec::{BundleInput, configuration};
 use crate::bundle::{devices, files, merge, user};
-use crate::container::{ContainerRecord, ContainerSpec, MountSource, NetworkMode};
+use crate::container::{ContainerRecord, ContainerSpec, MountPoint, NetworkMode, UtsMode};
+use crate::ops::networking::Connected;
 use crate::store::container_state::BUNDLE;
 use crate::store::containers::Directories;
 use crate::{Engine, Error, Kind, Result};
 
+/// The files of its own that every container gets.
+const FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
+
+/// The small init in a container's directory, put there by the monitor: the directory may hold programs, which the run
+/// root often may not (`noexec`).
+pub(crate) const INIT: &str = "init";
+
 impl Engine {
-    /// Writes a container's files and its `config.json`. `root` is its mounted root.
+    /// Writes a container's files and its `config.json`. `root` is its mounted root. Returns the detached mounts that it
+    /// names.
     pub(crate) fn write_bundle(
         &self,
         record: &ContainerRecord,
         root: BorrowedFd<'_>,
         directories: &Directories,
-    ) -> Result<()> {
+        joined: &Joined,
+        connected: &Connected,
+    ) -> Result<Vec<(String, OwnedFd)>> {
         let spec = &record.spec;
-        let hostname = hostname(record);
-        write_files(&directories.state, &hostname, spec)?;
+        let mut hostname = hostname(record);
+        match &connected.host_files {
+            None => write_files(&directories.state, &hostname, spec, &connected.surroundings)?,
+            // Whoever shares another's network shares its name too.
+            Some(files) => {
+                let path = files.join("hostname");
+                let text = fs_err::read_to_string(&path).map_err(Error::io("read", path))?;
+                text.trim_end().clone_into(&mut hostname);
+            }
+        }
+        for file in FILES {
+            places::end_link(root, Path::new(file))?;
+        }
         let identity = user::lookup(root, &record.config.user, &spec.group_add)?;
         let cwd = working_directory(root, &record.config.working_dir)?;
-        bind_sources(spec)?;
-        let init = if spec.init { Some(find_init()?) } else { None };
-        let volumes: Vec<_> =
-            record.volumes.iter().map(|volume| (volume.clone(), self.store().volume_data(&volume.name))).collect();
+        let sources = self.sources(record, &directories.run)?;
+        check_kinds(root, &sources)?;
+        let init = spec.init.then(|| directories.state.join(INIT));
+        let shm = directories.run.join("shm");
         let built = configuration(&BundleInput {
             id: &record.id,
             root: &directories.run.join("rootfs"),
@@ -40,13 +67,16 @@ impl Engine {
             cwd: &cwd,
             identity: &identity,
             hostname: &hostname,
-            files: &directories.state,
-            volumes: &volumes,
+            files: connected.host_files.as_deref().unwrap_or(&directories.state),
+            points: &sources.points,
             devices: &devices::find(spec)?,
+            donors: joined.donors.clone(),
+            shm: Some(&shm),
             init: init.as_deref(),
             host: Host::read()?,
         })?;
-        write_configuration(&directories.state, &built)
+        write_configuration(&directories.state, &built)?;
+        Ok(sources.handed)
     }
 }
 
@@ -59,19 +89,25 @@ pub(crate) fn write_configuration(bundle: &Path, built: &oci_spec::runtime::Spec
 
 /// The container's host name: that of the host on the host's network, as Docker has it.
 pub(crate) fn hostname(record: &ContainerRecord) -> String {
-    match (&record.spec.hostname, record.spec.network) {
-        (None, NetworkMode::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    let shared = record.spec.network == NetworkMode::Host || record.spec.namespaces.uts == UtsMode::Host;
+    match &record.spec.hostname {
+        None if shared => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         _ => record.hostname().to_owned(),
     }
 }
 
 /// Writes `hosts`, `hostname` and `resolv.conf`.
-pub(crate) fn write_files(directory: &Path, hostname: &str, spec: &ContainerSpec) -> Result<()> {
+pub(crate) fn write_files(directory: &Path, hostname: &str, spec: &ContainerSpec, around: &Surroundings) -> Result<()> {
     let host_file = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
     let hosts = if spec.network == NetworkMode::Host { host_file("/etc/hosts") } else { String::new() };
-    write_readable(&directory.join("hosts"), &files::hosts(hostname, spec, &hosts))?;
+    let names = match &spec.domainname {
+        Some(domain) => format!("{hostname}.{domain} {hostname}"),
+        None => hostname.to_owned(),
+    };
+    write_readable(&directory.join("hosts"), &files::hosts(&names, spec, &hosts, around))?;
     write_readable(&directory.join("hostname"), &format!("{hostname}\n"))?;
-    write_readable(&directory.join("resolv.conf"), &files::resolv_conf(spec, &host_file("/etc/resolv.conf")))
+    let resolv_conf = files::resolv_conf(spec, &host_file("/etc/resolv.conf"), around);
+    write_readable(&directory.join("resolv.conf"), &resolv_conf)
 }
 
 /// The working directory, made where it is missing. Below `/proc` none is accepted: a descriptor of the host's that leaked
@@ -101,20 +137,34 @@ pub(crate) fn check_working_directory(cwd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes missing sources of `-v`, and refuses missing sources of `--mount`.
-fn bind_sources(spec: &ContainerSpec) -> Result<()> {
-    for mount in &spec.mounts {
-        let MountSource::Bind { path, create } = &mount.source else { continue };
-        if path.symlink_metadata().is_ok() {
+/// Refuses a directory over a file and the other way round, as far as the root shows them.
+fn check_kinds(root: BorrowedFd<'_>, sources: &Sources) -> Result<()> {
+    for (point, path) in &sources.points {
+        let covered =
+            |other: &MountPoint| point.target != other.target && Path::new(&point.target).starts_with(&other.target);
+        if sources.points.iter().any(|(other, _)| covered(other)) {
             continue;
         }
-        if !create {
+        let handed = sources.handed.iter().find(|(name, _)| path.ends_with(Path::new(MOUNTS).join(name)));
+        let source = match handed {
+            Some((_, tree)) => rustix::fs::fstat(tree),
+            None => rustix::fs::stat(path),
+        };
+        let target = Path::new(point.target.trim_start_matches('/'));
+        let found = beneath::open(root, target, OFlags::PATH, Mode::empty());
+        let (Ok(source), Ok(Ok(found))) = (source, found.map(rustix::fs::fstat)) else { continue };
+        let directory = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory(source) != directory(found) {
             return Err(Error::refused(
                 Kind::InvalidInput,
-                format!("bind source path does not exist: `{}`", path.display()),
+                format!(
+                    "error mounting \"{}\" to rootfs at \"{}\": not a directory: Are you trying to mount a directory onto \
+                     a file (or vice-versa)? Check if the specified host path exists and is the expected type",
+                    path.display(),
+                    point.target
+                ),
             ));
         }
-        fs_err::create_dir_all(path).map_err(Error::io("create directory", path))?;
     }
     Ok(())
 }

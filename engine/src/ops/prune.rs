@@ -6,9 +6,9 @@ use crate::filter;
 use crate::ops::images::ImageSummary;
 use crate::ops::ps::PsRequest;
 use crate::ops::remove::RemoveOptions;
-use crate::ops::rmi::{Removed, layers_in};
+use crate::ops::rmi::{Removed, drop_others, layers_in};
 use crate::storage::reap::Patience;
-use crate::store::{Flush, build_cache, images};
+use crate::store::{Flush, build_cache, containers, images, remote};
 use crate::{Engine, Kind, Result};
 
 /// Which images `prune` removes.
@@ -23,6 +23,18 @@ pub enum PruneImages {
     Unused,
 }
 
+/// Which volumes `prune` removes, of those that no container mounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PruneVolumes {
+    /// None.
+    #[default]
+    Keep,
+    /// Those without a name of their own.
+    Anonymous,
+    /// All.
+    Unused,
+}
+
 /// What `prune` removes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneRequest {
@@ -32,6 +44,8 @@ pub struct PruneRequest {
     pub images: PruneImages,
     /// The build cache.
     pub build_cache: bool,
+    /// Volumes.
+    pub volumes: PruneVolumes,
     /// `until=…` and `label=…` filters, as `name=value` pairs.
     pub filters: Vec<(String, String)>,
 }
@@ -41,6 +55,8 @@ pub struct PruneRequest {
 pub struct Pruned {
     /// IDs of containers.
     pub containers: Vec<String>,
+    /// Names of volumes.
+    pub volumes: Vec<String>,
     /// Names, images and layers.
     pub images: Vec<Removed>,
     /// Keys of build cache entries.
@@ -52,7 +68,10 @@ pub struct Pruned {
 impl Engine {
     /// Removes what nobody needs, and collects what dead commands left.
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned> {
-        filter::known(&request.filters, &["label", "until"])?;
+        Self::check_volume_filters(&request)?;
+        if request.volumes == PruneVolumes::Keep || request.containers {
+            filter::known(&request.filters, &["label", "label!", "until"])?;
+        }
         let mut pruned = Pruned::default();
         self.blocking(|engine| {
             engine.store().make_room();
@@ -66,11 +85,16 @@ impl Engine {
             self.prune_images(&request, &mut pruned).await?;
         }
         self.blocking(move |engine| {
+            if request.volumes != PruneVolumes::Keep {
+                engine.prune_volumes(&request, &mut pruned)?;
+            }
             if request.build_cache {
                 engine.store().write(Flush::Later, build_cache::disown)?;
             }
             let swept = engine.reclaim(Patience::Wait)?;
             engine.collect_garbage(Patience::Wait)?;
+            engine.store().collect_downloads()?;
+            engine.store().collect_uploads()?;
             pruned.images.extend(layers_in(&swept));
             pruned.reclaimed += swept.bytes();
             pruned.build_cache = swept.steps;
@@ -80,16 +104,15 @@ impl Engine {
     }
 
     async fn prune_containers(&self, request: &PruneRequest, pruned: &mut Pruned) -> Result<()> {
-        for container in self.ps(PsRequest { all: true, ..PsRequest::default() }).await? {
+        for container in self.ps(PsRequest { all: true, sizes: true, ..PsRequest::default() }).await? {
             let record = &container.record;
             let labels = record.config.labels.clone().unwrap_or_default();
             if container.state.is_running() || !chosen(&request.filters, Some(&record.created), &labels)? {
                 continue;
             }
-            let bytes = self.rw_usage(&record.driver, &record.id).await.unwrap_or_default().bytes;
             match self.remove(&record.id, RemoveOptions::default()).await {
                 Ok(()) => {
-                    pruned.reclaimed += bytes;
+                    pruned.reclaimed += container.size.unwrap_or_default().writable;
                     pruned.containers.push(record.id.clone());
                 }
                 // Removed or started by somebody else meanwhile.
@@ -102,7 +125,7 @@ impl Engine {
 
     async fn prune_images(&self, request: &PruneRequest, pruned: &mut Pruned) -> Result<()> {
         for image in self.images(&[]).await? {
-            let wanted = request.images == PruneImages::Unused || image.references.is_empty();
+            let wanted = request.images == PruneImages::Unused || image.is_dangling();
             if image.containers > 0 || !wanted || !chosen(&request.filters, image.created.as_deref(), &image.labels)? {
                 continue;
             }
@@ -116,12 +139,21 @@ impl Engine {
         self.store().write(Flush::Now, |db| {
             let used =
                 images::collect(db, "SELECT 1 FROM containers WHERE image = ?1", [image.id.as_str()], |_| Ok(()))?;
-            if !used.is_empty() || images::tags_of(db, &image.id)? != image.references {
+            let mounted = containers::users_of_mounted_image(db, &image.id)?;
+            if !used.is_empty() || !mounted.is_empty() || images::tags_of(db, &image.id)? != image.references {
                 return Ok(Vec::new());
             }
+            let mut indexes = Vec::new();
+            for reference in &image.references {
+                indexes.extend(remote::index_of(db, reference)?);
+            }
             images::delete(db, &image.id)?;
-            let names = image.references.iter().cloned().map(Removed::Untagged);
-            Ok(names.chain([Removed::Deleted(image.id.clone())]).collect())
+            let mut removed: Vec<Removed> = image.references.iter().cloned().map(Removed::Untagged).collect();
+            removed.push(Removed::Deleted(image.id.clone()));
+            for index in &indexes {
+                removed.extend(drop_others(db, index)?.into_iter().map(Removed::Deleted));
+            }
+            Ok(removed)
         })
     }
 }
@@ -135,6 +167,7 @@ fn chosen(
     for (name, value) in filters {
         let holds = match name.as_str() {
             "label" => filter::has_label(labels, value),
+            "label!" => !filter::has_label(labels, value),
             "until" => {
                 let limit = filter::point_in_time(value, Timestamp::now())?;
                 created.and_then(|text| text.parse::<Timestamp>().ok()).is_none_or(|created| created < limit)

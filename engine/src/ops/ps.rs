@@ -1,12 +1,18 @@
 //! `ps` and `inspect`: containers with their states, chosen by filters.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use mica_layer::{DiffId, Digest};
 
-use crate::container::{ContainerRecord, ContainerState, MountSource};
-use crate::store::{containers, images};
-use crate::{Engine, Error, Kind, Result};
+use super::measure::Writer;
+use crate::container::{ContainerRecord, ContainerState, HEALTH, Health, MountSource, NetworkMode};
+use crate::filter;
+use crate::network::NetworkState;
+use crate::store::container_state::{Shelf, read, restarts};
+use crate::store::containers::{self, Unread};
+use crate::store::images;
+use crate::{Engine, Error, Kind, Result, parallel};
 
 /// Which containers to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +34,18 @@ pub struct ContainerSummary {
     pub record: ContainerRecord,
     /// What it is doing.
     pub state: ContainerState,
+    /// Where its log and the files are that are mounted into it.
+    pub directory: PathBuf,
+    /// How it is connected, while it runs.
+    pub network: NetworkState,
+    /// Where the directories of volumes are.
+    pub volumes: PathBuf,
     /// When asked for.
     pub size: Option<ContainerSize>,
+    /// What checks have said of it, when it is checked and has run.
+    pub health: Option<Health>,
+    /// How many times it was started again since somebody last started it. Known of a single container, not in listings.
+    pub restarts: u32,
 }
 
 /// Bytes a container takes.
@@ -42,14 +58,16 @@ pub struct ContainerSize {
 }
 
 impl Engine {
-    /// Lists containers, newest first.
+    /// Lists containers, newest first. Why one could not be started is left to [`Engine::container`].
     pub async fn ps(&self, request: PsRequest) -> Result<Vec<ContainerSummary>> {
-        let sizes = request.sizes;
-        let mut found = self.blocking(move |engine| engine.list(&request)).await?;
-        if sizes {
-            for summary in &mut found {
-                summary.size = Some(self.size_of(&summary.record).await?);
-            }
+        self.blocking(move |engine| engine.listed(&request)).await
+    }
+
+    /// [`Engine::ps`] for whoever may block.
+    pub(crate) fn listed(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
+        let mut found = self.list(request)?;
+        if request.sizes {
+            self.fill_sizes(&mut found)?;
         }
         Ok(found)
     }
@@ -57,37 +75,88 @@ impl Engine {
     /// One container, by ID, prefix or name.
     pub async fn container(&self, container: &str) -> Result<ContainerSummary> {
         let (record, state) = self.look_up(container).await?;
-        Ok(ContainerSummary { record, state, size: None })
+        let restarts = restarts(&self.store().directories(&record.id))?;
+        let mut summary = self.summary(record, state);
+        summary.restarts = restarts;
+        summary.health = health(&summary.record, &summary.directory);
+        Ok(summary)
     }
 
     /// Bytes a container takes; may walk what it wrote.
     pub async fn container_size(&self, container: &str) -> Result<ContainerSize> {
-        let (record, _) = self.look_up(container).await?;
-        self.size_of(&record).await
+        let (record, state) = self.look_up(container).await?;
+        self.blocking(move |engine| {
+            let mut found = [engine.summary(record, state)];
+            engine.fill_sizes(&mut found)?;
+            Ok(found[0].size.unwrap_or_default())
+        })
+        .await
     }
 
-    async fn size_of(&self, record: &ContainerRecord) -> Result<ContainerSize> {
-        let writable = self.rw_usage(&record.driver, &record.id).await?.bytes;
-        let image = record.image_id.clone();
-        let below = self.blocking(move |engine| engine.store().read(|db| images::one(db, &image))).await?;
-        Ok(ContainerSize { writable, total: writable + below.map_or(0, |row| row.size) })
+    fn fill_sizes(&self, containers: &mut [ContainerSummary]) -> Result<()> {
+        let below: BTreeMap<Digest, u64> = self.store().read(images::sizes)?;
+        let writers: Vec<Writer<'_>> = containers
+            .iter()
+            .map(|ContainerSummary { record, state, .. }| Writer {
+                id: &record.id,
+                driver: &record.driver,
+                running: state.is_running(),
+            })
+            .collect();
+        let written = self.written(&writers)?;
+        for (summary, usage) in containers.iter_mut().zip(written) {
+            let image = below.get(&summary.record.image_id).copied().unwrap_or_default();
+            summary.size = Some(ContainerSize { writable: usage.bytes, total: usage.bytes + image });
+        }
+        Ok(())
+    }
+
+    fn summary(&self, record: ContainerRecord, state: ContainerState) -> ContainerSummary {
+        let directories = self.store().directories(&record.id);
+        let connected = state.is_running() && record.spec.network == NetworkMode::Networks;
+        let network =
+            if connected { NetworkState::read(&directories.run).unwrap_or_default() } else { Default::default() };
+        let volumes = self.store().root().join("volumes");
+        // Of a container that has ended, the last word is for whoever looks at it alone.
+        let health = if state.is_running() { health(&record, &directories.state) } else { None };
+        ContainerSummary {
+            record,
+            state,
+            directory: directories.state,
+            network,
+            volumes,
+            size: None,
+            health,
+            restarts: 0,
+        }
     }
 
     fn list(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
-        let records = self.store().read(containers::all)?;
-        let filters = self.filters(&request.filters, &records)?;
+        let rows = self.store().read(containers::rows)?;
+        let filters = self.filters(&request.filters, &rows)?;
         let any_state = request.all || request.last.is_some() || filters.names_states();
-        let mut found = Vec::new();
-        for record in records {
+        let shelf = Shelf::open(self.store())?;
+        // In one go: beside other work on this machine, threads wait for each other at the end of every step.
+        let looked = parallel::map(&rows, |row| {
+            let record = row.record()?;
             if !filters.match_record(&record) {
+                return Ok(None);
+            }
+            let state = match shelf.at_rest(&record.id)? {
+                Some(state) => state,
+                None => self.state_of(&record)?,
+            };
+            Ok(Some(self.summary(record, state)))
+        });
+        let mut found = Vec::with_capacity(rows.len());
+        for looked in looked {
+            let Some(summary) = looked? else { continue };
+            if self.is_finished(&summary.record, &summary.state) && self.clear_finished(&summary.record.id)? {
                 continue;
             }
-            let state = self.state_of(&record)?;
-            if self.is_finished(&record, &state) && self.clear_finished(&record.id)? {
-                continue;
-            }
-            if filters.match_state(&state) && (any_state || state.is_running()) {
-                found.push(ContainerSummary { record, state, size: None });
+            let wanted = filters.match_state(&summary.state) && filters.match_health(summary.health.as_ref());
+            if wanted && (any_state || summary.state.is_running()) {
+                found.push(summary);
             }
             if request.last.is_some_and(|last| found.len() >= last) {
                 break;
@@ -96,13 +165,12 @@ impl Engine {
         Ok(found)
     }
 
-    fn filters(&self, words: &[String], records: &[ContainerRecord]) -> Result<Filters> {
+    fn filters(&self, words: &[String], rows: &[Unread]) -> Result<Filters> {
         let mut filters = Filters::parse(words)?;
         for (key, names) in [("before", &mut filters.before), ("since", &mut filters.since)] {
             for name in filters.values.get(key).into_iter().flatten() {
                 let found = self.store().find_container(name)?;
-                names
-                    .extend(records.iter().filter(|record| record.id == found.id).map(|record| record.created.clone()));
+                names.extend(rows.iter().filter(|row| row.id == found.id).map(|row| row.created.clone()));
             }
         }
         for image in filters.values.get("ancestor").into_iter().flatten() {
@@ -117,6 +185,12 @@ impl Engine {
     }
 }
 
+/// What checks have said.
+fn health(record: &ContainerRecord, directory: &Path) -> Option<Health> {
+    record.health_check()?;
+    read(&directory.join(HEALTH)).ok().flatten()
+}
+
 /// Parsed `--filter` arguments, with what they name looked up.
 #[derive(Debug, Default)]
 struct Filters {
@@ -128,17 +202,20 @@ struct Filters {
 
 impl Filters {
     fn parse(words: &[String]) -> Result<Filters> {
-        const KEYS: [&str; 10] =
-            ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"];
+        const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
+        const KEYS: [&str; 11] =
+            ["ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume"];
         const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let mut filters = Filters::default();
         for word in words {
             let wrong = || Error::refused(Kind::InvalidInput, format!("invalid filter `{}`", word.escape_debug()));
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
+            filter::known(&[(key.to_owned(), String::new())], &KEYS)?;
             let fits = match key {
                 "status" => STATES.contains(&value),
+                "health" => HEALTHS.contains(&value),
                 "exited" => value.parse::<i32>().is_ok(),
-                key => KEYS.contains(&key),
+                _ => true,
             };
             if !fits {
                 return Err(wrong());
@@ -157,7 +234,7 @@ impl Filters {
         self.any("id", |value| record.id.starts_with(value))
             && self.any("name", |value| name_matches(&record.name, value))
             && self.all("label", |value| label_matches(record, value))
-            && self.any("network", |value| record.spec.network.word() == value)
+            && self.any("network", |value| is_on(record, value))
             && self.any("volume", |value| mounts(record, value))
             && self.any("ancestor", |_| self.descends(record))
             && self.any("before", |_| self.before.iter().any(|created| record.created < *created))
@@ -173,6 +250,11 @@ impl Filters {
             && self.any("exited", |value| code.is_some() && value.parse().ok() == code)
     }
 
+    fn match_health(&self, health: Option<&Health>) -> bool {
+        let word = health.map_or("none", |health| health.status.word());
+        self.any("health", |value| value == word)
+    }
+
     fn descends(&self, record: &ContainerRecord) -> bool {
         self.ancestors
             .iter()
@@ -185,6 +267,16 @@ impl Filters {
 
     fn all(&self, key: &str, test: impl Fn(&str) -> bool) -> bool {
         self.values.get(key).is_none_or(|values| values.iter().all(|value| test(value)))
+    }
+}
+
+/// True when a container is on a network, by its name.
+fn is_on(record: &ContainerRecord, wanted: &str) -> bool {
+    match &record.spec.network {
+        NetworkMode::None => wanted == "none",
+        NetworkMode::Host => wanted == "host",
+        NetworkMode::Networks => record.spec.networks.iter().any(|endpoint| endpoint.network == wanted),
+        NetworkMode::Container(_) => false,
     }
 }
 
@@ -281,6 +373,7 @@ mod tests {
         for word in ["nope=1", "status", "status=asleep", "exited=x", ""] {
             assert_eq!(Filters::parse(&[word.to_owned()]).unwrap_err().kind(), Kind::InvalidInput, "{word}");
         }
+        assert_eq!(Filters::parse(&["nope=1".to_owned()]).unwrap_err().to_string(), "invalid filter `nope`");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! `__reap`: what a removal starts and does not wait for. It ends when there is nothing left to free.
+//! `__reap`: what others start and do not wait for. It ends when there is nothing left to flush or to free.
 
 use crate::{Engine, Options, Reaping, Result};
 
-/// Empties the trash of the store's drivers as far as nobody else does it, and takes away blobs that were put aside. A store
-/// that is no longer there has no trash, and is not made again.
+/// Flushes layers that were left for later, empties the trash of the store's drivers as far as nobody else does it, and takes
+/// away blobs that were put aside. A store that is no longer there has no trash, and is not made again.
 pub async fn reap_store(mut options: Options) -> Result<()> {
     if !options.root.join("store.json").exists() {
         return Ok(());
@@ -25,6 +25,7 @@ impl Engine {
             // The other drivers' trash is no worse for it.
             result = result.and(emptied);
         }
-        result
+        // Last, because there is less to flush then.
+        result.and(self.settle_layers())
     }
 }

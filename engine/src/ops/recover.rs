@@ -55,6 +55,7 @@ impl Engine {
             return Ok(state);
         }
         bury(record, &directories)?;
+        self.release_networks(&directories.run);
         match observe(&directories)? {
             Observed::Settled(state) => Ok(state),
             Observed::Orphaned => Ok(ContainerState::Created { failure: None }),
@@ -102,7 +103,7 @@ impl Engine {
             if monitored(&directories.run)? {
                 continue;
             }
-            for volume in fs_err::read_to_string(directories.state.join(VOLUMES)).unwrap_or_default().lines() {
+            for volume in &names_in(&directories.state.join(VOLUMES)).unwrap_or_default() {
                 let anonymous = volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit());
                 // One with a row is to stay: its container was removed without its volumes, by somebody who died.
                 if anonymous && !self.store().read(|db| volumes::is_known(db, volume))? {
@@ -118,6 +119,7 @@ impl Engine {
             if !self.is_known(&id)? && !self.store().directories(&id).state.exists() && !monitored(&run)? {
                 end_orphan(&run);
                 clear_cgroup(&id);
+                self.release_networks(&run);
                 remove_directory(&run)?;
                 swept += 1;
             }
@@ -138,16 +140,22 @@ impl Engine {
 fn bury(record: &ContainerRecord, directories: &Directories) -> Result<()> {
     let state = end_orphan(&directories.run);
     clear_cgroup(&record.id);
-    for file in ["state.json", "attach.sock", "runtime.json"] {
+    for file in ["state.json", "attach.sock", "runtime.json", crate::runtime::NETWORK_LINK] {
         let _ = fs_err::remove_file(directories.run.join(file));
     }
     tracing::warn!(container = record.id, "the container's monitor died");
-    let exit = ExitRecord {
-        code: KILLED,
-        oom_killed: false,
-        error: Some("the container's monitor died, or the machine was restarted".into()),
-        started_at: state.map_or_else(|| record.created.clone(), |state| state.started_at),
-        finished_at: Timestamp::now().to_string(),
+    let error = Some("the container's monitor died, or the machine was restarted".to_owned());
+    let exit = match state {
+        // There was no process, so its end is known.
+        Some(RunState { restarting: Some(ended), restarts, .. }) => ExitRecord { error, restarts, ..ended },
+        state => ExitRecord {
+            code: KILLED,
+            oom_killed: false,
+            error,
+            restarts: state.as_ref().map_or(0, |state| state.restarts),
+            started_at: state.map_or_else(|| record.created.clone(), |state| state.started_at),
+            finished_at: Timestamp::now().to_string(),
+        },
     };
     write(&directories.state.join(EXIT), &exit)
 }
@@ -172,7 +180,7 @@ fn is_zombie(pid: i32) -> bool {
 }
 
 /// Removes a container's control groups, wherever the hierarchies are mounted.
-fn clear_cgroup(id: &str) {
+pub(crate) fn clear_cgroup(id: &str) {
     let top = Path::new("/sys/fs/cgroup");
     let mut hierarchies = vec![top.to_owned()];
     hierarchies.extend(names_in(top).unwrap_or_default().iter().map(|name| top.join(name)));

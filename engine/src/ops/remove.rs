@@ -1,6 +1,6 @@
 //! `rm`: the row first, durably; then the snapshot, the volumes made for it, and the directories.
 
-use crate::container::ContainerRecord;
+use crate::container::{ContainerRecord, VolumeMount};
 use crate::store::containers::{self, remove_directory};
 use crate::store::{Flush, volumes};
 use crate::{Engine, Error, Kind, Result};
@@ -22,16 +22,15 @@ impl Engine {
             if !options.force {
                 return Err(Error::refused(
                     Kind::Conflict,
-                    format!("cannot remove container `{}`: container is running", record.name),
+                    format!("cannot remove container `{}`: container is {}", record.name, state.word()),
                 )
                 .with_hint("stop the container before removing it, or remove it with force"));
             }
             self.kill_and_wait(&record).await?;
         }
         self.blocking(move |engine| {
-            let claim = engine.store().claim(&record.id);
-            let _claim = match claim {
-                Ok(claim) => claim,
+            let (_claim, record) = match engine.store().claim_container(&record.id) {
+                Ok(claimed) => claimed,
                 // Its directory may be lost; its row is not, or the look-up would have said so.
                 Err(error) if error.kind() == Kind::NotFound => return engine.remove_claimed(&record, options.volumes),
                 Err(error) => return Err(error),
@@ -50,29 +49,42 @@ impl Engine {
     /// Removes a container that does not run and that nobody can start meanwhile. What fails after the row is gone is
     /// garbage, which recovery clears, so every step is tried. Blocks.
     pub(crate) fn remove_claimed(&self, record: &ContainerRecord, with_volumes: bool) -> Result<()> {
-        let gone: Vec<&str> = if with_volumes {
-            record.volumes.iter().filter(|volume| volume.anonymous).map(|volume| volume.name.as_str()).collect()
-        } else {
-            Vec::new()
-        };
+        let own = |volume: &&VolumeMount| with_volumes && volume.anonymous;
+        let candidates: Vec<&str> = record.volumes.iter().filter(own).map(|volume| volume.name.as_str()).collect();
+        let holds: Vec<_> = candidates.iter().map(|name| self.store().hold_old_volume(name)).collect();
         self.store().make_room();
         // A row that comes back after a power cut, of a container that was to go anyway, is cleared by whoever sees it.
         let flush = if record.spec.auto_remove { Flush::Later } else { Flush::Now };
-        let known = self.store().write(flush, |db| {
-            gone.iter().try_for_each(|volume| volumes::delete(db, volume))?;
-            containers::delete(db, &record.id)
+        let (known, gone) = self.store().write(flush, |db| {
+            let known = containers::delete(db, &record.id)?;
+            let mut gone = Vec::new();
+            for volume in candidates {
+                // Another container may have it too, by `--volumes-from`.
+                if containers::users_of_volume(db, volume)?.is_empty() {
+                    volumes::delete(db, volume)?;
+                    gone.push(volume);
+                }
+            }
+            Ok((known, gone))
         })?;
         let directories = self.store().directories(&record.id);
-        let mut results = vec![self.remove_rw(&record.driver, &record.id)];
+        let mut results = vec![self.unmount_root(&record.id).map(drop), self.remove_rw(&record.driver, &record.id)];
         let volumes: Vec<Result<()>> = gone.iter().map(|volume| self.store().remove_volume_directory(volume)).collect();
+        drop(holds);
+        // A monitor that was killed while it made the container leaves nothing else of it.
+        super::recover::clear_cgroup(&record.id);
+        self.release_networks(&directories.run);
         results.push(remove_directory(&directories.run));
-        // It holds the list of the volumes, by which recovery finds one that could not be removed.
+        // It holds the names of the volumes, by which recovery finds one that could not be removed.
         if volumes.iter().all(Result::is_ok) {
             results.push(remove_directory(&directories.state));
         }
         results.extend(volumes);
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(container = record.id, %error, "left to recovery");
+        }
+        if known {
+            self.tell_of(record, "destroy");
         }
         if known { Ok(()) } else { Err(Error::refused(Kind::NotFound, format!("no such container: `{}`", record.id))) }
     }

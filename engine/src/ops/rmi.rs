@@ -1,12 +1,15 @@
 //! `rmi`: a name goes, and with the last name the image and everything nobody else needs.
 
 use mica_layer::Digest;
+use rusqlite::Transaction;
 
+use crate::events::{Actor, Event};
+use crate::list::ManifestList;
 use crate::ops::ps::{ContainerSummary, PsRequest};
 use crate::storage::reap::Patience;
-use crate::store::Flush;
 use crate::store::images::{self, Resolved};
 use crate::store::sweep::Swept;
+use crate::store::{Flush, containers, lists, manifests, remote};
 use crate::{Engine, Error, Kind, Reference, Result};
 
 /// How `rmi` behaves.
@@ -25,6 +28,14 @@ pub enum Removed {
     Deleted(Digest),
 }
 
+/// The event of a line.
+fn told(line: &Removed) -> Event {
+    match line {
+        Removed::Untagged(name) => Event::now("image", "untag", Actor::named(&name.familiar(), &name.familiar())),
+        Removed::Deleted(id) => Event::now("image", "delete", Actor::named(id.as_str(), id.as_str())),
+    }
+}
+
 /// What has been decided to go.
 #[derive(Debug)]
 struct Verdict {
@@ -39,30 +50,97 @@ impl Engine {
         let name = name.to_owned();
         self.blocking(move |engine| {
             engine.store().make_room();
-            let verdict = engine.store().write(Flush::Now, |db| {
+            let (mut removed, loose) = engine.store().write(Flush::Now, |db| {
+                if let Some((reference, list)) = lists::meant(db, &name)? {
+                    lists::delete(db, &reference)?;
+                    let dropped = drop_nameless(db, &list)?.into_iter().map(Removed::Deleted);
+                    let removed: Vec<Removed> = [Removed::Untagged(reference)].into_iter().chain(dropped).collect();
+                    return Ok((removed, manifests::has_unneeded(db)?));
+                }
                 let resolved = images::resolve(db, &name)?;
                 let names = images::tags_of(db, &resolved.id)?;
                 let users: Vec<&ContainerSummary> =
                     containers.iter().filter(|container| container.record.image_id == resolved.id).collect();
                 refuse_newcomers(db, &resolved.id, &users, options)?;
                 let verdict = judge(&resolved, names, &users, options)?;
+                let mut removed = Vec::new();
+                let mut indexes = Vec::new();
                 for reference in &verdict.untag {
+                    indexes.extend(remote::index_of(db, reference)?);
+                    let manifest = manifests::of_tag(db, reference)?;
                     images::delete_tag(db, reference)?;
+                    removed.push(Removed::Untagged(reference.clone()));
+                    let digests = forget_digests(db, reference, (&resolved.id, manifest.as_ref()))?;
+                    removed.extend(digests.into_iter().map(Removed::Untagged));
                 }
                 if let Some(id) = &verdict.delete {
+                    refuse_mounted(db, id)?;
                     images::delete(db, id)?;
+                    removed.push(Removed::Deleted(id.clone()));
                 }
-                Ok(verdict)
+                for index in &indexes {
+                    removed.extend(drop_others(db, index)?.into_iter().map(Removed::Deleted));
+                }
+                Ok((removed, manifests::has_unneeded(db)?))
             })?;
-            let mut removed: Vec<Removed> = verdict.untag.into_iter().map(Removed::Untagged).collect();
-            if let Some(id) = verdict.delete {
-                removed.push(Removed::Deleted(id));
+            // Before the layers, which nobody has asked for by name.
+            engine.tell_all(&removed.iter().map(told).collect::<Vec<_>>());
+            if loose || removed.iter().any(|line| matches!(line, Removed::Deleted(_))) {
                 removed.extend(layers_in(&engine.reclaim(Patience::Leave)?));
             }
             Ok(removed)
         })
         .await
     }
+}
+
+/// With the last tag of a repository go the digests by which that repository calls the image; with another one that of the
+/// manifest it came with, if no other tag came with that.
+fn forget_digests(
+    db: &Transaction<'_>,
+    untagged: &Reference,
+    (image, manifest): (&Digest, Option<&Digest>),
+) -> Result<Vec<Reference>> {
+    let repository = untagged.repository();
+    if !images::tags_of(db, image)?.iter().any(|name| name.repository() == repository) {
+        return remote::delete_names(db, &repository, image);
+    }
+    let Some(manifest) = manifest else { return Ok(Vec::new()) };
+    let gone = remote::delete_name_unless_tagged(db, &repository, manifest, image)?;
+    gone.then(|| Reference::parse_name(&format!("{repository}@{manifest}"))).into_iter().collect()
+}
+
+/// Images of other platforms go with the last name of the index that lists them, unless they have a name or a container.
+pub(crate) fn drop_others(db: &Transaction<'_>, index: &Digest) -> Result<Vec<Digest>> {
+    let named = images::collect(db, "SELECT 1 FROM tags WHERE idx = ?1", [index.as_str()], |_| Ok(()))?;
+    let mut dropped = Vec::new();
+    for listed in if named.is_empty() { remote::listed(db, index)? } else { Vec::new() } {
+        let sql = "SELECT 1 FROM tags WHERE image = ?1 UNION ALL SELECT 1 FROM containers WHERE image = ?1";
+        if images::collect(db, sql, [listed.image.as_str()], |_| Ok(()))?.is_empty()
+            && containers::users_of_mounted_image(db, &listed.image)?.is_empty()
+        {
+            images::delete(db, &listed.image)?;
+            dropped.push(listed.image);
+        }
+    }
+    Ok(dropped)
+}
+
+/// Images go with the list that is their only name, unless they have a container.
+fn drop_nameless(db: &Transaction<'_>, list: &ManifestList) -> Result<Vec<Digest>> {
+    let kept = remote::images_of_others(db)?;
+    let mut dropped = Vec::new();
+    for image in lists::entries(db, list)?.into_iter().filter_map(|(_, image)| image) {
+        let sql = "SELECT 1 FROM tags WHERE image = ?1 UNION ALL SELECT 1 FROM containers WHERE image = ?1
+                   UNION ALL SELECT 1 FROM digests WHERE image = ?1";
+        let named = !images::collect(db, sql, [image.as_str()], |_| Ok(()))?.is_empty();
+        let mounted = !containers::users_of_mounted_image(db, &image)?.is_empty();
+        if !named && !mounted && !kept.contains(&image) && !dropped.contains(&image) {
+            images::delete(db, &image)?;
+            dropped.push(image);
+        }
+    }
+    Ok(dropped)
 }
 
 /// The layers of a sweep as `rmi` and `prune` report them, each chain once.
@@ -149,6 +227,16 @@ fn refuse_newcomers(
     Err(conflict(
         format!("conflict: unable to delete {short} - container {newcomer} was made of it meanwhile"),
         "try again",
+    ))
+}
+
+/// An image that a container mounts somewhere stays, by force too: the container could not start again.
+fn refuse_mounted(db: &rusqlite::Connection, id: &Digest) -> Result<()> {
+    let Some(container) = containers::users_of_mounted_image(db, id)?.into_iter().next() else { return Ok(()) };
+    let (short, container) = (id.short(), container.get(..12).unwrap_or(&container).to_owned());
+    Err(conflict(
+        format!("conflict: unable to delete {short} (cannot be forced) - image is mounted in container {container}"),
+        "remove the container first",
     ))
 }
 

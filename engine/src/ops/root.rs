@@ -4,10 +4,10 @@
 use std::os::fd::OwnedFd;
 
 use mica_storage_api::MountFlags;
-use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
+use super::apart::inside;
 use crate::container::ContainerRecord;
 use crate::runtime::RunState;
 use crate::storage::{Chain, Volatility, mount};
@@ -21,7 +21,14 @@ pub(crate) struct Root {
     pub(crate) directory: OwnedFd,
     // A stopped container must not start while its root is mounted here: overlayfs must not have one upper directory in
     // two mounts.
-    _held: Option<(Claim, Chain)>,
+    held: Option<(Claim, Chain)>,
+}
+
+impl Root {
+    /// True when it is seen through a process of the container, with everything that is mounted there.
+    pub(crate) fn is_running(&self) -> bool {
+        self.held.is_none()
+    }
 }
 
 /// Which mounts a root shows.
@@ -41,6 +48,9 @@ impl Engine {
 
     /// A detached mount of a writable tree. Blocks.
     pub(crate) fn mount_rw(&self, chain: &Chain, id: &str, volatility: Volatility) -> Result<OwnedFd> {
+        if let Some(root) = self.mounted_root(id)? {
+            return Ok(root);
+        }
         let flags = if volatility == Volatility::Volatile { MountFlags::VOLATILE } else { MountFlags::empty() };
         mount(&chain.driver, &chain.keys, Some(id), flags)
     }
@@ -54,15 +64,16 @@ impl Engine {
                     Mounts::All => self.running_root(record, pid)?,
                     Mounts::RootOnly => clone_root(self.running_namespace(record, pid)?)?,
                 };
-                return Ok(Root { directory, _held: None });
+                return Ok(Root { directory, held: None });
             }
-            let claim = self.store().claim(&record.id)?;
-            if self.state_of_claimed(record)?.is_running() {
+            let (claim, record) = self.store().claim_container(&record.id)?;
+            if self.state_of_claimed(&record)?.is_running() {
                 continue;
             }
             let chain = self.chain_on(&self.driver(&record.driver)?, &record.diff_ids)?;
+            self.store().forget_container_figure(&record.id);
             let directory = self.mount_rw(&chain, &record.id, Volatility::Durable)?;
-            return Ok(Root { directory, _held: Some((claim, chain)) });
+            return Ok(Root { directory, held: Some((claim, chain)) });
         }
         Err(Error::refused(Kind::Unavailable, format!("container `{}` starts and stops all the time", record.id)))
     }
@@ -103,17 +114,9 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 }
 
 /// A detached copy of the root mount of another mount namespace, without what is mounted below it. A mount can only be
-/// copied from inside its namespace, and a thread that goes there never comes back, so it is a thread of its own.
+/// copied from inside its namespace.
 fn clone_root(namespace: OwnedFd) -> Result<OwnedFd> {
-    let enter = move || -> rustix::io::Result<OwnedFd> {
-        let raw = |errno: nix::errno::Errno| rustix::io::Errno::from_raw_os_error(errno as i32);
-        // A thread that shares its working directory with others cannot change its mount namespace.
-        nix::sched::unshare(CloneFlags::CLONE_FS).map_err(raw)?;
-        nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).map_err(raw)?;
+    inside(namespace, || {
         rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-    };
-    match std::thread::spawn(enter).join() {
-        Ok(result) => result.map_err(|errno| Error::io("copy the mount of", "/")(errno.into())),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    })
 }

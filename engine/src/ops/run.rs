@@ -1,6 +1,6 @@
 //! `run`: create and start in one go, and what follows when a foreground container has ended.
 
-use crate::container::ContainerState;
+use crate::container::{ContainerState, RestartPolicy};
 use crate::ops::create::{CreateRequest, Fresh, Purpose};
 use crate::ops::start::{StartOptions, Started};
 use crate::store::container_state::monitored;
@@ -20,8 +20,6 @@ pub struct RunRequest {
 pub struct Running {
     /// Its name.
     pub name: String,
-    /// What a person should know, one sentence each.
-    pub warnings: Vec<String>,
     /// The ID and the session.
     pub started: Started,
 }
@@ -31,10 +29,10 @@ impl Engine {
     /// `NotExecutable`); a container with `--rm` is then gone, another stays as created.
     pub async fn run(&self, request: RunRequest) -> Result<Running> {
         let RunRequest { create, start } = request;
-        let Fresh { record, chain, claim, warnings } = self.create_fresh(create, Purpose::Run).await?;
+        let Fresh { record, chain, claim } = self.create_fresh(create, Purpose::Run).await?;
         let (id, name, auto_remove) = (record.id.clone(), record.name.clone(), record.spec.auto_remove);
         match self.start_claimed(record, chain, claim, start).await {
-            Ok(started) => Ok(Running { name, warnings, started }),
+            Ok(started) => Ok(Running { name, started }),
             Err(error) => {
                 if auto_remove {
                     self.remove_if_there(&id).await?;
@@ -47,6 +45,11 @@ impl Engine {
     /// To be called once by the client of a foreground container after its session reported the exit: waits until
     /// the monitor has cleaned up, and removes the container when it was made with `--rm`.
     pub async fn run_finished(&self, id: &str) -> Result<()> {
+        match self.store().find_container(id) {
+            // Its monitor starts it again, and does not go.
+            Ok(record) if record.spec.restart != RestartPolicy::No => return Ok(()),
+            _ => {}
+        }
         let run = self.store().directories(id).run;
         if monitored(&run)? {
             self.options().runtime.wait(&run).await?;

@@ -2,8 +2,13 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::container::{ContainerRecord, LogDriver};
-use crate::runtime::{LogTarget, Session, StartRequest};
+use super::exec::{ExecOptions, exec_process};
+use super::log_target;
+use super::prepare::INIT;
+use crate::bundle::host::Host;
+use crate::container::ContainerRecord;
+use crate::ops::networking::Connected;
+use crate::runtime::{Descriptors, HealthRequest, RESTART, STOPPED, Session, SessionEvent, SessionInput, StartRequest};
 use crate::storage::{Chain, Volatility};
 use crate::store::container_state::{BUNDLE, EXIT, FAILURE, StartFailure, write};
 use crate::store::containers::{Claim, Directories, remove_directory};
@@ -37,14 +42,28 @@ impl std::fmt::Debug for Started {
     }
 }
 
+/// The session of whoever wants none.
+struct Silence;
+
+#[async_trait::async_trait]
+impl Session for Silence {
+    async fn next(&mut self) -> Result<Option<SessionEvent>> {
+        Ok(None)
+    }
+
+    fn take_input(&mut self) -> Option<Box<dyn SessionInput>> {
+        None
+    }
+}
+
 impl Engine {
-    /// Starts a container by ID, prefix or name. One that runs already is left alone and attached to.
+    /// Starts a container by ID, prefix or name. One that runs already is left alone, and attached to unless the caller
+    /// does not stay.
     pub async fn start(&self, container: &str, options: StartOptions) -> Result<Started> {
         let wanted = container.to_owned();
         let found = self
             .blocking(move |engine| {
-                let record = engine.store().find_container(&wanted)?;
-                let claim = engine.store().claim(&record.id)?;
+                let (claim, record) = engine.store().claim_container(&wanted)?;
                 if engine.state_of_claimed(&record)?.is_running() {
                     return Ok((record, None));
                 }
@@ -54,6 +73,10 @@ impl Engine {
             .await?;
         match found {
             (record, Some((claim, chain))) => self.start_claimed(record, chain, claim, options).await,
+            (record, None) if options.detach => {
+                let (tty, stdin_open) = (record.spec.tty, record.spec.stdin_open);
+                Ok(Started { id: record.id, session: Box::new(Silence), tty, stdin_open })
+            }
             (record, None) => self.attach(&record.id).await,
         }
     }
@@ -66,13 +89,14 @@ impl Engine {
         claim: Claim,
         options: StartOptions,
     ) -> Result<Started> {
+        let connected = self.join_networks(&record).await;
         let prepared = self.blocking(move |engine| {
-            let request = engine.prepare(&record, &chain, options);
+            let request = connected.and_then(|connected| engine.prepare(&record, &chain, options, connected));
             Ok((request, record))
         });
         let (request, record) = prepared.await?;
         let started = match request {
-            Ok((request, root)) => self.options().runtime.start(request, root).await,
+            Ok((request, descriptors)) => self.options().runtime.start(request, descriptors).await,
             Err(error) => Err(error),
         };
         let (id, tty, stdin_open) = (record.id.clone(), record.spec.tty, record.spec.stdin_open);
@@ -83,14 +107,15 @@ impl Engine {
             }
             Err(error) => {
                 let failure = StartFailure { code: exit_code(&error), message: error.to_string() };
-                self.blocking(move |engine| {
+                let undone = self.blocking(move |engine| {
                     // Held until the undo is complete, so that nobody takes the bundle for that of a dead monitor.
                     let _claim = claim;
-                    undo(&engine.store().directories(&record.id), &failure);
-                    Ok(())
-                })
-                .await?;
-                Err(error)
+                    let directories = engine.store().directories(&record.id);
+                    engine.release_networks(&directories.run);
+                    undo(&directories, &failure);
+                    Ok(engine.explain_refusal(error, &record.image_id))
+                });
+                Err(undone.await?)
             }
         }
     }
@@ -100,21 +125,19 @@ impl Engine {
         record: &ContainerRecord,
         chain: &Chain,
         options: StartOptions,
-    ) -> Result<(StartRequest, OwnedFd)> {
+        connected: Connected,
+    ) -> Result<(StartRequest, Descriptors)> {
         let directories = self.store().directories(&record.id);
         let spec = &record.spec;
+        self.store().forget_container_figure(&record.id);
         let volatility = if spec.auto_remove { Volatility::Volatile } else { Volatility::Durable };
+        let joined = self.join(record)?;
         let root = self.mount_rw(chain, &record.id, volatility)?;
         private_directory(&directories.run)?;
-        self.write_bundle(record, std::os::fd::AsFd::as_fd(&root), &directories)?;
-        let log = match spec.log.driver {
-            LogDriver::None => None,
-            LogDriver::JsonFile => Some(LogTarget {
-                path: directories.log(&record.id),
-                max_size: spec.log.max_size,
-                max_files: spec.log.max_files.unwrap_or(1),
-            }),
-        };
+        forget_marks(&directories);
+        let others = self.write_bundle(record, std::os::fd::AsFd::as_fd(&root), &directories, &joined, &connected)?;
+        let health = health(record, &root)?;
+        let log = log_target::target(record, &directories)?;
         let removal = || {
             let verb = ["rm", "-f", "-v", &record.id].map(str::to_owned);
             self.options().self_command.iter().cloned().chain(verb).collect()
@@ -122,6 +145,7 @@ impl Engine {
         let request = StartRequest {
             id: record.id.clone(),
             bundle: directories.state.clone(),
+            init: spec.init.then(|| directories.state.join(INIT)),
             run_dir: directories.run,
             state_dir: directories.state,
             log,
@@ -131,9 +155,31 @@ impl Engine {
             stdin_once: spec.stdin_open && !options.detach,
             on_exit: (spec.auto_remove && options.detach).then(removal),
             die_with_client: false,
+            joins_network: connected.namespace.is_some(),
+            transient: connected.files,
+            restart: spec.restart,
+            health,
+            events: Some(self.teller(record)),
             oci_runtime: spec.runtime.clone(),
+            lenders: joined.lenders,
+            shm_of: joined.shm_of,
         };
-        Ok((request, root))
+        Ok((request, Descriptors { root, mounts: others, network: connected.namespace, kept: connected.kept }))
+    }
+}
+
+/// The container's health check, which runs as `exec` would run it.
+fn health(record: &ContainerRecord, root: &OwnedFd) -> Result<Option<HealthRequest>> {
+    let Some((check, args)) = record.health_check() else { return Ok(None) };
+    let options = ExecOptions { args, ..ExecOptions::default() };
+    let process = exec_process(record, &options, root, Host::read()?)?;
+    Ok(Some(HealthRequest { process, times: check.times() }))
+}
+
+/// What was said about the last run: that somebody stopped it, and another policy, which the record has by now.
+fn forget_marks(directories: &Directories) {
+    for mark in [STOPPED, RESTART] {
+        let _ = fs_err::remove_file(directories.state.join(mark));
     }
 }
 

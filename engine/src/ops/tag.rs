@@ -1,7 +1,9 @@
 //! `tag`: one more name for an image.
 
+use crate::events::Actor;
 use crate::store::Flush;
-use crate::store::images::{resolve, set_tag};
+use crate::store::images::{Tagged, resolve, set_tag};
+use crate::store::remote::index_of;
 use crate::{Engine, Error, Kind, Reference, Result};
 
 impl Engine {
@@ -17,10 +19,15 @@ impl Engine {
         }
         let source = source.to_owned();
         self.blocking(move |engine| {
-            engine.store().write(Flush::Now, |db| {
-                let image = resolve(db, &source)?.id;
-                set_tag(db, &reference, &image).map(drop)
-            })
+            let image = engine.store().write(Flush::Now, |db| {
+                let source = resolve(db, &source)?;
+                let index = source.reference.as_ref().map(|name| index_of(db, name)).transpose()?.flatten();
+                let target = Tagged { image: &source.id, index: index.as_ref(), manifest: source.manifest.as_ref() };
+                set_tag(db, &reference, target)?;
+                Ok(source.id)
+            })?;
+            engine.tell("image", "tag", Actor::named(image.as_str(), &reference.familiar()));
+            Ok(())
         })
         .await
     }

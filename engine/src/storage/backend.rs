@@ -5,24 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mica_layer::{ChainId, DiffId};
 use mica_storage_api::{Flow, LogLevel};
-use mica_storage_loader::{Driver, HostServices, OpenArgs, Plugin, discover};
+use mica_storage_loader::{Driver, HostServices, OpenArgs, Plugin};
 
-use crate::store::{boot_id, layers};
+use crate::store::{boot_id, preference};
 use crate::{Engine, Error, Kind, Result};
 
 /// What is probed when nothing says otherwise, in this order.
-const PROBED: [&str; 2] = ["overlay", "btrfs"];
+pub const PROBED: [&str; 2] = ["overlay", "btrfs"];
 /// The driver that works everywhere, slowly.
 const EVERYWHERE: &str = "vfs";
 
-/// The option by which a driver takes a probe's answer for granted.
-const SKIP: &str = "probe=skip";
-/// What is noted after the key while the driver has not refused that option.
-const SKIPS: &str = "skips\n";
+/// The option by which a driver is told what it found when it last looked.
+const PROBED_BEFORE: &str = "probed=";
 
 /// The drivers this process has opened. Nothing is opened twice: an open probes the real root.
 #[derive(Debug, Default)]
@@ -47,6 +45,19 @@ impl Engine {
         Ok(driver)
     }
 
+    /// The driver for a new container of a stack: where nobody named one and the store's own does not hold the stack, one
+    /// that does, because somebody moved it there. Blocks.
+    pub(crate) fn driver_for(&self, stack: &[DiffId]) -> Result<Driver> {
+        let usual = self.selected_driver()?;
+        let (None, Some(top)) = (&self.options().storage_driver, ChainId::of(stack)) else { return Ok(usual) };
+        match self.store().holders_of(&top)?.as_slice() {
+            [first, rest @ ..] if first != usual.name() && rest.iter().all(|name| name != usual.name()) => {
+                self.driver(first)
+            }
+            _ => Ok(usual),
+        }
+    }
+
     /// The driver for new snapshots, if this process has needed one.
     pub(crate) fn opened_driver(&self) -> Option<Driver> {
         self.0.backends.0.lock().unwrap_or_else(PoisonError::into_inner).selected.clone()
@@ -62,8 +73,8 @@ impl Engine {
         if let Some(wanted) = &self.options().storage_driver {
             return self.open_driver(opened, wanted);
         }
-        if let Some(used) = self.store().read(layers::drivers_in_use)?.first() {
-            return self.open_driver(opened, used);
+        if let Some(used) = self.store().read(preference::driver)? {
+            return self.open_driver(opened, &used);
         }
         let mut reasons = Vec::new();
         for name in PROBED {
@@ -86,12 +97,7 @@ impl Engine {
             return Ok(driver.clone());
         }
         let fail = |source| Error::Storage { operation: "open", source };
-        let path = if name.contains('/') {
-            Path::new(name).to_owned()
-        } else {
-            discover(name, &self.options().driver_search).map_err(fail)?
-        };
-        let plugin = Plugin::load(&path).map_err(fail)?;
+        let plugin = self.options().driver_search.load(name).map_err(fail)?;
         if let Some(driver) = opened.drivers.get(plugin.name()) {
             return Ok(driver.clone());
         }
@@ -124,10 +130,10 @@ impl Engine {
         let mark = self.store().run_root().join(format!("probed-{}-{}", self.store().id(), plugin.name()));
         let Some(seen) = self.probe_key(plugin, options) else { return open(options) };
         let known = fs_err::read_to_string(&mark).unwrap_or_default();
-        let skips = known.strip_prefix(&seen) == Some(SKIPS);
-        if skips {
-            let skipping: Vec<String> = options.iter().cloned().chain([SKIP.to_owned()]).collect();
-            match open(&skipping) {
+        let found = known.strip_prefix(&seen).and_then(|rest| rest.strip_suffix('\n'));
+        if let Some(found) = found.filter(|found| !found.is_empty()) {
+            let telling: Vec<String> = options.iter().cloned().chain([format!("{PROBED_BEFORE}{found}")]).collect();
+            match open(&telling) {
                 // A driver that does not know the option is always cheap to open, or always probes.
                 Err(error) if error.kind() == mica_storage_api::ErrorKind::Invalid => drop(fs_err::write(&mark, &seen)),
                 result => return result,
@@ -135,15 +141,16 @@ impl Engine {
         }
         let driver = open(options)?;
         // Only a hint: whoever cannot write it probes again.
-        if !known.starts_with(&seen) {
-            let _ = fs_err::write(&mark, seen + SKIPS);
+        let found = &driver.info().detail;
+        if !known.starts_with(&seen) && !found.is_empty() && !found.contains('\n') {
+            let _ = fs_err::write(&mark, format!("{seen}{found}\n"));
         }
         Ok(driver)
     }
 
     /// What a probe's answer depends on: this boot, this library, this file system, these options.
     fn probe_key(&self, plugin: &Plugin, options: &[String]) -> Option<String> {
-        if options.iter().any(|option| option.starts_with("probe=")) {
+        if options.iter().any(|option| option.starts_with(PROBED_BEFORE)) {
             return None;
         }
         let library = fs_err::metadata(plugin.path()?).ok()?;
@@ -155,7 +162,7 @@ impl Engine {
 }
 
 /// `key=value` is for whichever driver is opened, `driver.key=value` for that one alone.
-fn options_of(driver: &str, options: &[String]) -> Vec<String> {
+pub fn options_of(driver: &str, options: &[String]) -> Vec<String> {
     let own = |option: &String| {
         let (key, _) = option.split_once('=').unwrap_or((option, ""));
         match key.split_once('.') {

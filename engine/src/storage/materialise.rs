@@ -8,17 +8,21 @@
 //! Everything made here stays without a row until [`crate::store::layers::insert`]; until then the locks in
 //! [`Materialised`] keep it from being taken for garbage.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mica_layer::{ChainId, DiffId, Digest, Unpack, Unpacked};
+use mica_layer::{ChainId, DiffId, Digest, ErrorKind, Unpack, Unpacked};
 use mica_storage_api::{Caps, StageKind};
 use mica_storage_loader::Driver;
 
 use super::plan::{Plan, diff_key};
 use super::stage::OpenStage;
+use crate::download::Partial;
 use crate::ops::load::LoadProgress;
+use crate::store::Store;
 use crate::store::content::Ingest;
 use crate::store::layers::{LayerRow, NewRows, ObjectRow, SnapshotRow};
 use crate::store::locks::{Lock, LockName};
@@ -26,21 +30,73 @@ use crate::{Engine, Error, Kind, Result};
 
 /// Where the bytes of layers come from that the store does not have.
 pub(crate) trait LayerSource: Sync {
+    /// Says which layers will be opened, so that a source that takes time can begin with all of them; again for those that are
+    /// wanted in a further form.
+    fn expect(&self, _indexes: &BTreeSet<usize>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The blob of a layer that a manifest lists. One that the store does not have is taken in although the layer is there in
+    /// another compression.
+    fn listed(&self, _index: usize) -> Option<Digest> {
+        None
+    }
+
     /// The layer at `index` of the stack, bottom first.
     fn open(&self, index: usize) -> Result<LayerInput>;
 }
 
 /// A layer's bytes, compressed or not.
-#[derive(Debug)]
 pub(crate) struct LayerInput {
-    /// Positioned at the beginning.
-    pub(crate) file: File,
+    /// The bytes from the first on; reading may wait for those that are still on their way.
+    pub(crate) bytes: Box<dyn Read + Send>,
     /// What becomes the layer's blob; `None` when it is one already.
-    pub(crate) keep: Option<Ingest>,
+    pub(crate) keep: Option<Keep>,
     /// What the bytes must be, as far as that was announced.
     pub(crate) expected: Option<Digest>,
     /// How many bytes there are.
     pub(crate) size: u64,
+}
+
+/// Bytes that become a blob once they have been verified.
+#[derive(Debug)]
+pub(crate) enum Keep {
+    /// They are all there.
+    Ingest(Ingest),
+    /// They come from a registry, possibly still.
+    Download(Arc<Partial>),
+}
+
+impl Keep {
+    /// Lets the disk have the bytes, when they are all there.
+    fn write_back(&self) -> Result<()> {
+        match self {
+            Self::Ingest(ingest) => ingest.write_back(),
+            Self::Download(partial) => partial.write_back(),
+        }
+    }
+
+    /// The bytes are of no use, or cannot be used any further.
+    fn give_up(&self, error: &mica_layer::Error) {
+        // A layer that cannot stand alone is read once more, on what lies below it.
+        if matches!(error, mica_layer::Error::LinkTarget { .. }) {
+            return;
+        }
+        if let Self::Download(partial) = self {
+            partial.abandon();
+            // A damaged stream shows before its digest does: what is wrong with the bytes themselves would be wrong again.
+            if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::InvalidInput | ErrorKind::Unsupported) {
+                partial.discard();
+            }
+        }
+    }
+
+    fn finish(self, store: &Store, digest: &Digest) -> Result<()> {
+        match self {
+            Self::Ingest(ingest) => ingest.finish(store, digest),
+            Self::Download(partial) => partial.finish(store, digest),
+        }
+    }
 }
 
 /// No source: every layer must be in the store.
@@ -68,6 +124,8 @@ struct Work<'a> {
     stack: &'a [DiffId],
     source: &'a dyn LayerSource,
     progress: &'a dyn LoadProgress,
+    /// Whether blobs go to the disk on their own, before the rest.
+    blobs_first: bool,
     blobs: Mutex<Vec<Lock>>,
 }
 
@@ -98,7 +156,12 @@ impl Engine {
         progress: &dyn LoadProgress,
         rows: &mut NewRows,
     ) -> Result<Vec<Lock>> {
-        let work = Work { engine: self, driver, stack, source, progress, blobs: Mutex::default() };
+        let blobs_first = self.layers_may_wait()?;
+        let work = Work { engine: self, driver, stack, source, progress, blobs_first, blobs: Mutex::default() };
+        let missing: BTreeSet<usize> =
+            (0..stack.len()).filter(|&index| !plan.layers.contains_key(&stack[index])).collect();
+        let forms = work.missing_forms(plan)?;
+        source.expect(&missing)?;
         let caps = driver.info().caps;
         if caps.contains(Caps::LINEAR_SNAPSHOT) {
             work.linear(plan, rows)?;
@@ -107,6 +170,7 @@ impl Engine {
             work.in_order(plan, &made, rows)?;
         }
         work.blobs_only(plan, rows)?;
+        work.further_forms(&forms, rows)?;
         Ok(work.blobs.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -166,7 +230,7 @@ impl Work<'_> {
             return Ok(Alone { layer, object: None });
         }
         let key = diff_key(&self.stack[index]);
-        let bytes = figure(stage.commit_layer(&key)?, &unpacked);
+        let bytes = stage.commit_layer(&key, content(&unpacked))?;
         Ok(Alone { layer, object: Some(ObjectRow { key, bytes, broken: false }) })
     }
 
@@ -207,7 +271,7 @@ impl Work<'_> {
             Some(row) => (self.apply_blob(row, &stage)?, None),
             None => self.apply(plan, index, &stage)?,
         };
-        let bytes = figure(stage.commit_layer(key)?, &unpacked);
+        let bytes = stage.commit_layer(key, content(&unpacked))?;
         rows.layers.extend(layer);
         rows.objects.push(ObjectRow { key: key.to_owned(), bytes, broken: false });
         Ok(())
@@ -223,14 +287,17 @@ impl Work<'_> {
         // A writable tree may have become this object already.
         if !rows.objects.iter().any(|object| object.key == key) {
             let stage = self.engine.begin_stage(self.driver, StageKind::Layer, &plan.base_keys)?;
+            let mut bytes = 0;
             for index in plan.have..self.stack.len() {
                 let kept = rows.layers.iter().find(|layer| layer.diff_id == self.stack[index]).cloned();
-                match &kept {
-                    Some(row) => drop(self.apply_blob(row, &stage)?),
-                    None => rows.layers.extend(self.apply(plan, index, &stage)?.1),
-                }
+                let (unpacked, layer) = match &kept {
+                    Some(row) => (self.apply_blob(row, &stage)?, None),
+                    None => self.apply(plan, index, &stage)?,
+                };
+                bytes += content(&unpacked);
+                rows.layers.extend(layer);
             }
-            let bytes = stage.commit_layer(&key)?;
+            let bytes = stage.commit_layer(&key, bytes)?;
             rows.objects.push(ObjectRow { key: key.clone(), bytes, broken: false });
         }
         rows.snapshots.push(SnapshotRow { chain_id: top, parent: None, diff_id: diff_id.clone(), key, linear: true });
@@ -251,6 +318,44 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Layers that are there, or come, in another form than the one that is listed. What is there of it is held.
+    fn missing_forms(&self, plan: &Plan) -> Result<BTreeSet<usize>> {
+        let mut missing = BTreeSet::new();
+        for (index, diff_id) in self.stack.iter().enumerate() {
+            let Some(listed) = self.source.listed(index) else { continue };
+            let first =
+                self.stack.iter().position(|other| other == diff_id).and_then(|first| self.source.listed(first));
+            if plan.layers.get(diff_id).map(|row| &row.blob).or(first.as_ref()) == Some(&listed) {
+                continue;
+            }
+            let held = self.engine.store().lock_shared(&LockName::Document(listed.clone()))?;
+            self.blobs.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+            if self.engine.form_of(diff_id, &listed)?.is_none() {
+                missing.insert(index);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Takes in what manifests list beside the blobs that layers have; each is verified as a layer is, by unpacking it to
+    /// nowhere.
+    fn further_forms(&self, indexes: &BTreeSet<usize>, rows: &mut NewRows) -> Result<()> {
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        // Only now: an image that cannot be unpacked needs none of them.
+        self.source.expect(indexes)?;
+        for &index in indexes {
+            let listed = self.source.listed(index);
+            if rows.layers.iter().chain(&rows.forms).any(|row| Some(&row.blob) == listed.as_ref()) {
+                continue;
+            }
+            let (_, form) = self.unpack(&self.stack[index], self.source.open(index)?, None)?;
+            rows.forms.extend(form);
+        }
+        Ok(())
+    }
+
     /// Applies one layer, from its blob or from the source; a row comes back when there was none.
     fn apply(&self, plan: &Plan, index: usize, stage: &OpenStage) -> Result<(Unpacked, Option<LayerRow>)> {
         let diff_id = &self.stack[index];
@@ -261,8 +366,8 @@ impl Work<'_> {
     }
 
     fn apply_blob(&self, row: &LayerRow, stage: &OpenStage) -> Result<Unpacked> {
-        let file = self.engine.store().open_blob(&row.blob)?;
-        let input = LayerInput { file, keep: None, expected: Some(row.blob.clone()), size: row.blob_size };
+        let bytes = Box::new(self.engine.store().open_blob(&row.blob)?);
+        let input = LayerInput { bytes, keep: None, expected: Some(row.blob.clone()), size: row.blob_size };
         self.unpack(&row.diff_id, input, Some(stage)).map(|(unpacked, _)| unpacked)
     }
 
@@ -273,21 +378,39 @@ impl Work<'_> {
         stage: Option<&OpenStage>,
     ) -> Result<(Unpacked, Option<LayerRow>)> {
         self.progress.layer_begin(diff_id, input.size);
-        let mut source = Counted { file: input.file, done: 0, told: 0, diff_id, progress: self.progress };
+        let mut source = Counted { bytes: input.bytes, done: 0, told: 0, diff_id, progress: self.progress };
         let mut request = Unpack::new(&mut source);
         request.target = stage.map(OpenStage::target);
         request.expected_digest = input.expected;
         request.expected_size = Some(input.size);
         request.expected_diff_id = Some(diff_id.clone());
-        let unpacked = mica_layer::unpack::unpack(request).map_err(|source| Error::Layer {
-            operation: "unpack",
-            layer: diff_id.to_string(),
-            source,
+        let keep = input.keep.as_ref();
+        let bounds = self.engine.options().layer_bounds;
+        // What is in the store was admitted when it came.
+        if keep.is_some() {
+            request.max_uncompressed = Some(bounds.bytes_of(input.size));
+            request.limits.max_entries = bounds.entries;
+        }
+        let blob = keep.filter(|_| self.blobs_first);
+        // The disk takes the blob while the processor unpacks it, so that in the end nobody waits for much. It is not flushed
+        // yet: a flush commits the journal, and whoever makes files meanwhile waits for that, layer after layer.
+        let (unpacked, written) = std::thread::scope(|scope| {
+            let writing = blob.map(|keep| scope.spawn(|| keep.write_back()));
+            let unpacked = mica_layer::unpack::unpack(request);
+            if let (Err(error), Some(keep)) = (&unpacked, keep) {
+                keep.give_up(error);
+            }
+            (unpacked, writing.map_or(Ok(()), |writing| writing.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        });
+        let unpacked = unpacked.map_err(|source| match source {
+            mica_layer::Error::Limit { .. } => bounds.exceeded(&format!("layer `{diff_id}`"), &source),
+            source => Error::Layer { operation: "unpack", layer: diff_id.to_string(), source },
         })?;
+        written?;
         self.progress.layer_end(diff_id);
-        let Some(ingest) = input.keep else { return Ok((unpacked, None)) };
+        let Some(keep) = input.keep else { return Ok((unpacked, None)) };
         let held = self.engine.store().lock_shared(&LockName::Document(unpacked.blob.clone()))?;
-        ingest.finish(self.engine.store(), &unpacked.blob)?;
+        keep.finish(self.engine.store(), &unpacked.blob)?;
         self.blobs.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         let size = unpacked.applied.map_or(unpacked.diff_size, |applied| applied.bytes);
         let row =
@@ -296,9 +419,9 @@ impl Work<'_> {
     }
 }
 
-/// What an object occupies, as the driver says it, or about as much where the driver would have to walk the tree.
-fn figure(bytes: u64, unpacked: &Unpacked) -> u64 {
-    if bytes > 0 { bytes } else { unpacked.applied.map_or(0, |applied| applied.bytes) }
+/// Bytes of file content that were applied.
+fn content(unpacked: &Unpacked) -> u64 {
+    unpacked.applied.map_or(0, |applied| applied.bytes)
 }
 
 /// What came of a layer that was applied alone.
@@ -312,18 +435,18 @@ struct Alone {
 
 /// A layer's bytes, telling how far they have been read.
 struct Counted<'a> {
-    file: File,
+    bytes: Box<dyn Read + Send>,
     done: u64,
     told: u64,
     diff_id: &'a DiffId,
     progress: &'a dyn LoadProgress,
 }
 
-impl std::io::Read for Counted<'_> {
+impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         /// Often enough for a person, seldom enough to cost nothing.
         const STEP: u64 = 1 << 20;
-        let count = self.file.read(buffer)?;
+        let count = self.bytes.read(buffer)?;
         self.done += count as u64;
         if self.done - self.told >= STEP {
             self.told = self.done;

@@ -1,11 +1,16 @@
 //! Snapshots through storage drivers: which driver, from layers to mounted chains, and back from writable trees to layers.
 //!
-//! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `rw`
-//! (writable trees), `seal` (from a writable tree to a layer), `reclaim` and `reap` (bytes come back).
+//! Reading order: `backend` (which driver), `chain` (what is held), `plan` and `materialise` (from layers to chains), `forms` (a layer in
+//! several compressions), `rw`
+//! (writable trees), `limits` (what they may hold), `bounds` (how large layers may be), `seal` (from a writable tree to a layer), `durable` (when it is on the disk), `reclaim` and `reap` (bytes come back).
 
 mod aside;
 mod backend;
+pub mod bounds;
 mod chain;
+mod durable;
+pub(crate) mod forms;
+pub(crate) mod limits;
 pub(crate) mod materialise;
 mod plan;
 pub(crate) mod reap;
@@ -17,22 +22,22 @@ pub(crate) mod stage;
 use std::path::PathBuf;
 
 use mica_layer::DiffId;
-use mica_storage_api::Caps;
 use mica_storage_loader::Driver;
-use rustix::fs::{Mode, OFlags, fstat, open, syncfs};
 
 pub(crate) use backend::Backends;
+pub use backend::{PROBED, options_of};
 pub(crate) use chain::Hold;
 pub(crate) use chain::key;
 pub use chain::{Chain, Sealed};
 pub use mica_layer::{Change, ChangeKind};
-pub(crate) use rw::mount;
 pub use rw::{Usage, Volatility};
+pub(crate) use rw::{changes, mount, usage};
 pub use seal::Source;
+pub(crate) use stage::remove;
 
 use crate::ops::load::Silent;
 use crate::store::{Flush, layers};
-use crate::{Durability, Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, Result};
 use materialise::Stored;
 
 impl Engine {
@@ -61,40 +66,17 @@ impl Engine {
                 return Ok(chain);
             }
             let made = self.materialise(driver, stack, &Stored, &Silent)?;
-            self.flush(driver)?;
-            self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &made.rows, None))?;
+            // All blobs were there, and flushed, before.
+            let on_disk = self.flush_blobs(driver, &[])?;
+            self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &made.rows, &on_disk))?;
+            self.settle_soon()?;
         }
-    }
-
-    /// Brings everything that was written to the disk: one call for all files of the store and of the driver. Blocks.
-    pub(crate) fn flush(&self, driver: &Driver) -> Result<()> {
-        if self.options().durability == Durability::None {
-            return Ok(());
-        }
-        let content = self.store().root().join("content");
-        let own = self.driver_root(driver.name());
-        let flushed = flush_filesystem(&content, None)?;
-        if !driver.info().caps.contains(Caps::SELF_DURABLE) {
-            flush_filesystem(&own, Some(flushed))?;
-        }
-        Ok(())
     }
 
     /// Where a driver keeps its bytes.
     pub(crate) fn driver_root(&self, driver: &str) -> PathBuf {
         self.store().root().join("drivers").join(driver)
     }
-}
-
-/// Flushes the file system of a directory, unless it is the one that was just flushed.
-fn flush_filesystem(path: &std::path::Path, done: Option<u64>) -> Result<u64> {
-    let fail = |errno: rustix::io::Errno| Error::io("flush the file system of", path)(errno.into());
-    let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
-    let device = fstat(&directory).map_err(fail)?.st_dev;
-    if done != Some(device) {
-        syncfs(&directory).map_err(fail)?;
-    }
-    Ok(device)
 }
 
 /// What a damaged or missing layer means for whoever asked.

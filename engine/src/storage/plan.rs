@@ -148,7 +148,7 @@ impl Engine {
     }
 
     /// A layer's row, if its blob is there in full. The bytes are verified when they are read.
-    fn sound_layer(&self, diff_id: &DiffId) -> Result<Option<LayerRow>> {
+    pub(crate) fn sound_layer(&self, diff_id: &DiffId) -> Result<Option<LayerRow>> {
         let Some(row) = self.store().read(|db| layers::layer(db, diff_id))? else { return Ok(None) };
         let path = self.store().blob_path(&row.blob);
         let whole = fs_err::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == row.blob_size);

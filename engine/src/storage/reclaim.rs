@@ -82,6 +82,7 @@ impl Engine {
         }
         self.collect_blobs()?;
         self.store().collect_ingests()?;
+        self.store().collect_old_uploads()?;
         self.store().collect_beginnings()?;
         self.store().tidy_locks()
     }
@@ -168,8 +169,10 @@ impl Engine {
     pub(crate) fn has_row(&self, driver: &str, kind: ObjectKind, name: &str) -> Result<bool> {
         self.store().read(|db| match kind {
             ObjectKind::Layer => Ok(layers::object(db, driver, name)?.is_some()),
+            // One that is being moved has a tree on another driver too, and that is not the container's.
             ObjectKind::Rw => {
-                Ok(!collect(db, "SELECT 1 FROM containers WHERE id = ?1", [name], |_| Ok(()))?.is_empty())
+                let sql = "SELECT 1 FROM containers WHERE id = ?1 AND driver = ?2";
+                Ok(!collect(db, sql, [name, driver], |_| Ok(()))?.is_empty())
             }
             ObjectKind::Stage => Ok(false),
         })

@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use mica_layer::{Change, ChangeKind, compare_trees};
-use mica_storage_api::{ErrorKind, Flow, MountArgs, MountFlags, ObjectKind, StageKind};
+use mica_storage_api::{ErrorKind, Flow, MountArgs, MountFlags, ObjectKind};
 use mica_storage_loader::Driver;
 
 use super::chain::{Chain, key, keys};
 use super::reap::BUDGET;
 use super::stage::remove;
+use crate::container::StorageLimits;
 use crate::{Engine, Error, Result};
 
 /// Whether a writable tree must survive a crash of the machine.
@@ -42,7 +43,7 @@ impl Engine {
     /// Makes an empty writable tree over a chain. A tree with this name that nobody has a row for is replaced.
     pub async fn rw_create(&self, chain: &Chain, id: &str) -> Result<()> {
         let (driver, keys, id) = (chain.driver.clone(), chain.keys.clone(), id.to_owned());
-        self.blocking(move |engine| engine.create_rw(&driver, &keys, &id)).await
+        self.blocking(move |engine| engine.create_rw(&driver, &keys, &id, StorageLimits::default())).await
     }
 
     /// A detached mount of a writable tree over its chain.
@@ -84,8 +85,8 @@ impl Engine {
     }
 
     /// [`Engine::rw_create`], blocking.
-    pub(crate) fn create_rw(&self, driver: &Driver, parents: &[String], id: &str) -> Result<()> {
-        let again = || self.begin_stage(driver, StageKind::Rw, parents);
+    pub(crate) fn create_rw(&self, driver: &Driver, parents: &[String], id: &str, limits: StorageLimits) -> Result<()> {
+        let again = || self.begin_rw(driver, parents, limits);
         match again()?.commit_rw(id) {
             // What a command left that was cut off before its row.
             Err(Error::Storage { source, .. }) if source.kind() == ErrorKind::Exists => {
@@ -144,11 +145,10 @@ pub(crate) fn changes(driver: &Driver, parents: &[String], rw: &str) -> Result<C
     }
     match native {
         Ok(()) => {
-            let only_deleted = list.iter().all(|change| change.kind == ChangeKind::Deleted);
             let content = match content {
                 Some(content) => content,
-                // Nothing is read from it then, so any directory does.
-                None if only_deleted => rustix::fs::open(
+                // Nothing is read from it then, so any directory does. Of a deletion the directories that lead to it are.
+                None if list.is_empty() => rustix::fs::open(
                     Path::new("/"),
                     rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
                     rustix::fs::Mode::empty(),

@@ -14,7 +14,7 @@ use super::rw::{Changes, changes, mount};
 use super::stage::remove;
 use crate::ops::load::Silent;
 use crate::store::content::Ingest;
-use crate::store::layers::{self, LayerRow, NewRows, ObjectRow};
+use crate::store::layers::{self, LayerRow, NewRows, ObjectRow, OnDisk};
 use crate::store::locks::LockName;
 use crate::store::{Flush, boot_id};
 use crate::{Engine, Error, Result};
@@ -66,14 +66,14 @@ impl Engine {
             plan.layers.insert(diff_id.clone(), row);
         }
         if source == Source::Consume && driver.info().caps.contains(Caps::PROMOTE) && plan.have + 1 == stack.len() {
-            self.promote(driver, &stack, id, &mut plan, &mut rows)?;
+            self.promote(driver, &stack, (id, stats.bytes), &mut plan, &mut rows)?;
         }
         held.extend(self.make(driver, &stack, &plan, &Stored, &Silent, &mut rows)?);
-        let boot = boot_id()?;
+        let on_disk = OnDisk::Nothing(boot_id()?);
         // The chain is held before it has rows and before the plan's locks go, so that no sweep comes between; its layers
         // after, because the plan may hold one of them against everybody, this process too.
         let mut chain = self.reserve_chain(driver, &stack)?;
-        self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &rows, Some(&boot)))?;
+        self.store().write(Flush::Later, |db| layers::insert(db, driver.name(), &rows, &on_disk))?;
         if !self.find_keys(&mut chain)? {
             return Err(super::layer_missing(&diff_id));
         }
@@ -117,8 +117,15 @@ impl Engine {
         Ok(Archive { ingest, diff_id: DiffId(hasher.finish()), stats })
     }
 
-    /// Turns the tree into the layer's object, where nobody has made that yet.
-    fn promote(&self, driver: &Driver, stack: &[DiffId], id: &str, plan: &mut Plan, rows: &mut NewRows) -> Result<()> {
+    /// Turns the tree, with so many bytes of content, into the layer's object, where nobody has made that yet.
+    fn promote(
+        &self,
+        driver: &Driver,
+        stack: &[DiffId],
+        (id, content): (&str, u64),
+        plan: &mut Plan,
+        rows: &mut NewRows,
+    ) -> Result<()> {
         let Some(diff_id) = stack.last() else { return Ok(()) };
         if plan.objects.contains(diff_id) {
             return Ok(());
@@ -130,7 +137,7 @@ impl Engine {
             Some(chain_id) if !by_layer => plan.chain_key(&chain_id),
             _ => diff_key(diff_id),
         };
-        let bytes = self.begin_promotion(driver, id, &plan.base_keys)?.commit_layer(&key)?;
+        let bytes = self.begin_promotion(driver, id, &plan.base_keys)?.commit_layer(&key, content)?;
         rows.objects.push(ObjectRow { key, bytes, broken: false });
         plan.objects.insert(diff_id.clone());
         Ok(())

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use mica_layer::{Target, Whiteouts};
-use mica_storage_api::{ObjectKind, StageArgs, StageKind, Whiteout};
+use mica_storage_api::{Caps, ObjectKind, StageArgs, StageKind, Whiteout};
 use mica_storage_loader::{Driver, Stage};
 
 use super::chain::{key, keys};
 use super::reap::BUDGET;
+use super::rw::usage;
+use crate::container::StorageLimits;
 use crate::store::fresh_id;
 use crate::store::locks::{Lock, LockName};
 use crate::{Engine, Error, Result};
@@ -41,24 +43,35 @@ impl Engine {
     pub(crate) fn begin_stage(&self, driver: &Driver, kind: StageKind, parents: &[String]) -> Result<OpenStage> {
         let id = fresh_id();
         let lock = self.store().lock_exclusive(&LockName::Stage(driver.name().to_owned(), id.clone()))?;
-        self.begin(driver, kind, &id, parents, Some(lock))
+        self.begin(driver, (kind, StorageLimits::default()), &id, parents, Some(lock))
+    }
+
+    /// Begins a writable tree that can hold no more than its limits. Blocks.
+    pub(crate) fn begin_rw(&self, driver: &Driver, parents: &[String], limits: StorageLimits) -> Result<OpenStage> {
+        let id = fresh_id();
+        let lock = self.store().lock_exclusive(&LockName::Stage(driver.name().to_owned(), id.clone()))?;
+        self.begin(driver, (StageKind::Rw, limits), &id, parents, Some(lock))
     }
 
     /// Begins to turn a writable tree into a layer. Blocks.
     pub(crate) fn begin_promotion(&self, driver: &Driver, rw: &str, parents: &[String]) -> Result<OpenStage> {
-        self.begin(driver, StageKind::Promote, rw, parents, None)
+        self.begin(driver, (StageKind::Promote, StorageLimits::default()), rw, parents, None)
     }
 
     fn begin(
         &self,
         driver: &Driver,
-        kind: StageKind,
+        (kind, limits): (StageKind, StorageLimits),
         id: &str,
         parents: &[String],
         lock: Option<Lock>,
     ) -> Result<OpenStage> {
         let parents = keys(parents)?;
-        let args = StageArgs::new(kind, key(id)?, &parents);
+        let args = StageArgs {
+            quota_bytes: limits.size.unwrap_or(0),
+            quota_inodes: limits.inodes.unwrap_or(0),
+            ..StageArgs::new(kind, key(id)?, &parents)
+        };
         let stage =
             driver.stage_begin(&args).map_err(|source| Error::Storage { operation: "begin a snapshot", source })?;
         Ok(OpenStage { engine: self.clone(), driver: driver.clone(), stage: Some(stage), _lock: lock })
@@ -80,9 +93,18 @@ impl OpenStage {
 
     /// Publishes it as a layer. The caller holds the key's lock and knows that the key has no row, so whatever lies there is
     /// what a dead command left.
-    pub(crate) fn commit_layer(self, name: &str) -> Result<u64> {
+    ///
+    /// Returns what it occupies. A driver that does not know without a walk is made to walk, while the inodes are still in
+    /// memory. Only where layers share bytes would that count them many times; there it is `content`, what was applied.
+    pub(crate) fn commit_layer(self, name: &str, content: u64) -> Result<u64> {
         remove(&self.driver, ObjectKind::Layer, name)?;
-        self.commit(name)
+        let driver = self.driver.clone();
+        let shares = !driver.info().caps.intersects(Caps::INDEPENDENT_LAYERS | Caps::LINEAR_SNAPSHOT);
+        match self.commit(name)? {
+            0 if shares => Ok(content),
+            0 => usage(&driver, ObjectKind::Layer, name).map(|found| found.bytes),
+            bytes => Ok(bytes),
+        }
     }
 
     /// Publishes it as a writable tree. A name that is taken is an error of the driver's kind `Exists`.

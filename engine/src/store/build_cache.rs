@@ -34,32 +34,36 @@ impl Store {
 
     /// Records the result of a step.
     pub(crate) fn record_step(&self, key: &Digest, step: &CachedStep) -> Result<()> {
-        let stack = serde_json::to_string(&step.stack.diff_ids)
-            .map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
-        let chain = ChainId::of(&step.stack.diff_ids).map(|chain| chain.to_string());
-        let now = jiff::Timestamp::now().as_second();
-        self.write(Flush::Later, |db| {
-            db.execute(
-                "INSERT INTO build_cache (key, stack, chain_id, used) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (key) DO UPDATE SET stack = excluded.stack, chain_id = excluded.chain_id, used = excluded.used",
-                params![key.as_str(), stack, chain, now],
-            )
-            .map(drop)
-            .map_err(Error::database("record a build step"))
-        })
+        self.write(Flush::Later, |db| record(db, key, step))
     }
 }
 
-/// States that an image's build made or used these steps.
-pub(crate) fn own(db: &Transaction<'_>, keys: &[Digest], image: &Digest) -> Result<()> {
-    for key in keys {
+/// States that an image's build made or used these steps, whose layers it holds. A row that no image owned yet may have gone
+/// with another command's sweep, so it comes again.
+pub(crate) fn own(db: &Transaction<'_>, steps: &[(Digest, CachedStep)], image: &Digest) -> Result<()> {
+    for (key, step) in steps {
+        record(db, key, step)?;
         db.execute(
-            "INSERT OR IGNORE INTO build_cache_owners (key, image) SELECT key, ?2 FROM build_cache WHERE key = ?1",
+            "INSERT OR IGNORE INTO build_cache_owners (key, image) VALUES (?1, ?2)",
             [key.as_str(), image.as_str()],
         )
         .map_err(Error::database("record a build step"))?;
     }
     Ok(())
+}
+
+fn record(db: &Transaction<'_>, key: &Digest, step: &CachedStep) -> Result<()> {
+    let stack = serde_json::to_string(&step.stack.diff_ids)
+        .map_err(|error| Error::refused(Kind::Internal, error.to_string()))?;
+    let chain = ChainId::of(&step.stack.diff_ids).map(|chain| chain.to_string());
+    let now = jiff::Timestamp::now().as_second();
+    db.execute(
+        "INSERT INTO build_cache (key, stack, chain_id, used) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE SET stack = excluded.stack, chain_id = excluded.chain_id, used = excluded.used",
+        params![key.as_str(), stack, chain, now],
+    )
+    .map(drop)
+    .map_err(Error::database("record a build step"))
 }
 
 /// Lets every row go at the next sweep.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use mica_layer::ChainId;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::Deserialize;
 
 use super::images::collect;
 use super::{Store, names, private_directory};
-use crate::container::ContainerRecord;
-use crate::{Error, Kind, Result};
+use crate::container::{ContainerRecord, ContainerSpec};
+use crate::{Error, Kind, Result, parallel};
 
 /// Where a container's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,14 @@ impl Store {
     pub(crate) fn claim(&self, id: &str) -> Result<Claim> {
         let claim = self.claim_with(id, FlockOperation::LockExclusive)?;
         claim.ok_or_else(|| no_such(id))
+    }
+
+    /// Finds a container and waits for the right to change it. The record is as it is then: while somebody waited, it may have
+    /// been renamed or moved to another driver.
+    pub(crate) fn claim_container(&self, text: &str) -> Result<(Claim, ContainerRecord)> {
+        let id = self.find_container(text)?.id;
+        let claim = self.claim(&id)?;
+        Ok((claim, self.find_container(&id)?))
     }
 
     /// The right to change a container, unless someone has it. `None` too when the directory is gone.
@@ -115,6 +124,31 @@ pub(crate) fn rename(db: &Transaction<'_>, id: &str, name: &str) -> Result<()> {
         .map_err(Error::database("rename a container"))
 }
 
+/// Records what has changed of a container but its name and its driver.
+pub(crate) fn replace(db: &Transaction<'_>, record: &ContainerRecord) -> Result<()> {
+    db.execute("UPDATE containers SET record = ?2 WHERE id = ?1", params![record.id, to_json(record)?])
+        .map(drop)
+        .map_err(Error::database("update a container"))
+}
+
+/// Changes what a container was asked to be.
+pub(crate) fn update(db: &Transaction<'_>, id: &str, change: impl Fn(&mut ContainerRecord)) -> Result<()> {
+    let mut record = find(db, id)?;
+    change(&mut record);
+    db.execute("UPDATE containers SET record = ?2 WHERE id = ?1", params![id, to_json(&record)?])
+        .map(drop)
+        .map_err(Error::database("change a container"))
+}
+
+/// States that a container's writable tree is another driver's now, over the same layers.
+pub(crate) fn set_driver(db: &Transaction<'_>, id: &str, driver: &str) -> Result<()> {
+    let mut record = find(db, id)?;
+    driver.clone_into(&mut record.driver);
+    db.execute("UPDATE containers SET driver = ?2, record = ?3 WHERE id = ?1", params![id, driver, to_json(&record)?])
+        .map(drop)
+        .map_err(Error::database("move a container"))
+}
+
 /// Forgets a container; false when nobody knew it.
 pub(crate) fn delete(db: &Transaction<'_>, id: &str) -> Result<bool> {
     db.execute("DELETE FROM containers WHERE id = ?1", [id])
@@ -147,10 +181,69 @@ pub(crate) fn find(db: &Connection, text: &str) -> Result<ContainerRecord> {
 
 /// All containers, newest first.
 pub(crate) fn all(db: &Connection) -> Result<Vec<ContainerRecord>> {
-    collect(db, "SELECT record FROM containers ORDER BY created DESC, id", [], record)?
-        .iter()
-        .map(|text| from_json(text))
-        .collect()
+    parallel::map(&rows(db)?, Unread::record).into_iter().collect()
+}
+
+/// A container's row, whose record nobody has read yet: reading a thousand of them needs no database.
+pub(crate) struct Unread {
+    pub(crate) created: String,
+    pub(crate) id: String,
+    record: String,
+}
+
+impl Unread {
+    /// What the row says.
+    pub(crate) fn record(&self) -> Result<ContainerRecord> {
+        from_json(&self.record)
+    }
+}
+
+/// All rows, newest first.
+pub(crate) fn rows(db: &Connection) -> Result<Vec<Unread>> {
+    let read = |row: &Row<'_>| Ok(Unread { created: row.get(0)?, id: row.get(1)?, record: row.get(2)? });
+    // Sorted here and not in SQL, which would carry the records through its sorter.
+    let mut rows = collect(db, "SELECT created, id, record FROM containers", [], read)?;
+    rows.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(rows)
+}
+
+/// What a container holds of the store, without the rest of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Holding {
+    pub(crate) id: String,
+    /// The driver of its writable tree.
+    pub(crate) driver: String,
+    pub(crate) volumes: Vec<HeldVolume>,
+}
+
+/// A volume that a container mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct HeldVolume {
+    pub(crate) name: String,
+}
+
+/// What all containers hold, in no order.
+pub(crate) fn holdings(db: &Connection) -> Result<Vec<Holding>> {
+    let rows = collect(db, "SELECT record FROM containers", [], record)?;
+    parallel::map(&rows, |text| from_json(text)).into_iter().collect()
+}
+
+/// The IDs of containers that mount a volume.
+pub(crate) fn users_of_volume(db: &Connection, name: &str) -> Result<Vec<String>> {
+    // A record is JSON, in which a name of a volume stands as it is. Most records have no such word and need no reading.
+    let word = format!("\"{name}\"");
+    let found = collect(db, "SELECT record FROM containers WHERE instr(record, ?1) ORDER BY id", [word], record)?;
+    let holdings = found.iter().map(|text| from_json::<Holding>(text)).collect::<Result<Vec<_>>>()?;
+    let uses = |holding: &Holding| holding.volumes.iter().any(|volume| volume.name == name);
+    Ok(holdings.into_iter().filter(uses).map(|holding| holding.id).collect())
+}
+
+/// The IDs of containers that have an image mounted somewhere, beside those that were made of it.
+pub(crate) fn users_of_mounted_image(db: &Connection, image: &mica_layer::Digest) -> Result<Vec<String>> {
+    let word = format!("\"{image}\"");
+    let found = collect(db, "SELECT record FROM containers WHERE instr(record, ?1) ORDER BY id", [word], record)?;
+    let records = found.iter().map(|text| from_json::<ContainerRecord>(text)).collect::<Result<Vec<_>>>()?;
+    Ok(records.into_iter().filter(|record| record.mounts_image(image)).map(|record| record.id).collect())
 }
 
 /// Removes a directory that nobody has a row for, with what is in it.
@@ -186,11 +279,19 @@ fn record(row: &Row<'_>) -> rusqlite::Result<String> {
     row.get(0)
 }
 
+/// What nobody asked for is left out: listings read a thousand records, and three quarters of each would be defaults. So
+/// whoever changes a default of [`ContainerSpec`] writes the old one into the records that are there.
 fn to_json(record: &ContainerRecord) -> Result<String> {
-    serde_json::to_string(record).map_err(|error| Error::refused(Kind::Internal, error.to_string()))
+    let fail = |error: serde_json::Error| Error::refused(Kind::Internal, error.to_string());
+    let defaults = serde_json::to_value(ContainerSpec::default()).map_err(fail)?;
+    let mut value = serde_json::to_value(record).map_err(fail)?;
+    if let (Some(spec), Some(defaults)) = (value["spec"].as_object_mut(), defaults.as_object()) {
+        spec.retain(|field, asked| defaults.get(field) != Some(asked));
+    }
+    Ok(value.to_string())
 }
 
-fn from_json(text: &str) -> Result<ContainerRecord> {
+fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
     serde_json::from_str(text)
         .map_err(|error| Error::refused(Kind::Corrupt, format!("the record of a container cannot be read: {error}")))
 }

@@ -9,14 +9,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_layer::{Digest, Hasher};
+use mica_storage_api::sys;
 use rustix::fs::{FlockOperation, flock, fstat};
 use rustix::io::Errno;
 
 use super::{Store, fresh_id};
+use crate::download::is_awaited;
+use crate::manifest::DOCUMENT_MAX;
 use crate::{Error, Kind, Result};
-
-/// The most bytes of a manifest or config that are read (CVE-2023-25153: a JSON document must not fill the memory).
-pub(crate) const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// Bytes on their way into the store. Dropped before [`Ingest::finish`], they are gone; after a crash, the free flock on
 /// the file tells the next sweep that nobody will finish it.
@@ -36,6 +36,11 @@ impl Ingest {
     /// Where it is while it is on its way.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets the disk have the bytes, for the flush that comes in the end ([`Store::flush_blobs`]). Blocks.
+    pub(crate) fn write_back(&self) -> Result<()> {
+        sys::write_back(self.file.as_fd()).map_err(|errno| Error::io("flush", &self.path)(errno.into()))
     }
 
     /// Puts the bytes in place as the blob `digest`. The caller has computed the digest of what it wrote.
@@ -112,17 +117,43 @@ impl Store {
         }
     }
 
-    /// Takes away files on their way in that nobody holds, and blobs on their way out.
+    /// Takes away files on their way in that nobody holds, and blobs on their way out. Downloads that were cut off stay for a
+    /// while.
     pub(crate) fn collect_ingests(&self) -> Result<()> {
+        self.collect_if(|path, found| !is_awaited(path, found))
+    }
+
+    /// Takes downloads away that nobody goes on with.
+    pub(crate) fn collect_downloads(&self) -> Result<()> {
+        self.collect_if(|_, _| true)
+    }
+
+    fn collect_if(&self, wanted: impl Fn(&Path, &std::fs::Metadata) -> bool) -> Result<()> {
         let directory = self.root().join("content/ingest");
         for name in super::names_in(&directory)? {
             let path = directory.join(name);
             let Ok(file) = fs_err::File::open(&path) else { continue };
+            if !file.metadata().is_ok_and(|found| wanted(&path, &found)) {
+                continue;
+            }
             if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let _ = fs_err::remove_file(&path);
             }
         }
         Ok(())
+    }
+
+    /// Brings blobs and their names to the disk. What was written back while it came in costs little more: the first flush
+    /// commits the journal, with what was recorded of all of them.
+    pub(crate) fn flush_blobs(&self, blobs: &[Digest]) -> Result<()> {
+        let mut directories = std::collections::BTreeSet::new();
+        // The youngest first, whose bytes may still be on their way: whatever comes after them finds the journal committed.
+        for digest in blobs.iter().rev() {
+            let path = self.blob_path(digest);
+            fs_err::File::open(&path).and_then(|file| file.sync_data()).map_err(Error::io("flush", &path))?;
+            directories.extend(path.parent().map(Path::to_owned));
+        }
+        directories.iter().try_for_each(|directory| super::flush_directory(directory))
     }
 
     /// Stores a manifest or config.

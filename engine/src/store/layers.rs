@@ -45,6 +45,8 @@ pub(crate) struct NewRows {
     pub(crate) objects: Vec<ObjectRow>,
     /// Bottom first.
     pub(crate) snapshots: Vec<SnapshotRow>,
+    /// Further blobs of layers that have one: the same archive in another compression, which a manifest lists.
+    pub(crate) forms: Vec<LayerRow>,
 }
 
 /// The keys of a chain, top first; nothing when the driver does not hold all of it.
@@ -70,6 +72,14 @@ pub(crate) fn layer(db: &Connection, diff_id: &DiffId) -> Result<Option<LayerRow
     db.prepare_cached("SELECT diff_id, blob, blobs.size, layers.size FROM layers JOIN blobs ON blobs.digest = blob WHERE diff_id = ?1")
         .and_then(|mut statement| statement.query_row([diff_id.0.as_str()], layer_row).optional())
         .map_err(Error::database("look up a layer"))
+}
+
+/// How many bytes a blob has, when it has a row.
+pub(crate) fn blob_size(db: &Connection, blob: &Digest) -> Result<Option<u64>> {
+    db.prepare_cached("SELECT size FROM blobs WHERE digest = ?1")
+        .and_then(|mut statement| statement.query_row([blob.as_str()], |row| row.get::<_, i64>(0)).optional())
+        .map(|size| size.map(i64::unsigned_abs))
+        .map_err(Error::database("look up a blob"))
 }
 
 /// Every layer.
@@ -113,16 +123,59 @@ pub(crate) fn set_broken(db: &Transaction<'_>, driver: &str, key: &str) -> Resul
         .map_err(Error::database("mark a snapshot as damaged"))
 }
 
-/// Records what has been made. `boot` marks it as not flushed yet.
-pub(crate) fn insert(db: &Transaction<'_>, driver: &str, rows: &NewRows, boot: Option<&str>) -> Result<()> {
+/// What of new layers is on the disk. The rows of what is not name the boot it was written in.
+#[derive(Debug, Clone)]
+pub(crate) enum OnDisk {
+    /// Everything.
+    All,
+    /// Blobs, and not what was unpacked from them in this boot.
+    Blobs(String),
+    /// Nothing that was written in this boot.
+    Nothing(String),
+}
+
+impl OnDisk {
+    fn boot_of_blobs(&self) -> Option<&str> {
+        match self {
+            Self::All | Self::Blobs(_) => None,
+            Self::Nothing(boot) => Some(boot),
+        }
+    }
+
+    fn boot_of_objects(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Blobs(boot) | Self::Nothing(boot) => Some(boot),
+        }
+    }
+}
+
+/// Records what has been made.
+pub(crate) fn insert(db: &Transaction<'_>, driver: &str, rows: &NewRows, on_disk: &OnDisk) -> Result<()> {
     let fail = || Error::database("record a layer");
+    for layer in &rows.forms {
+        super::images::insert_blob(db, &layer.blob, layer.blob_size)?;
+    }
     for layer in &rows.layers {
         super::images::insert_blob(db, &layer.blob, layer.blob_size)?;
+        // A blob that is replaced was missing or torn.
+        db.prepare_cached(
+            "DELETE FROM manifest_blobs WHERE blob = (SELECT blob FROM layers WHERE diff_id = ?1 AND blob <> ?2)",
+        )
+        .and_then(|mut s| s.execute([layer.diff_id.0.as_str(), layer.blob.as_str()]))
+        .map_err(fail())?;
         db.prepare_cached(
             "INSERT INTO layers (diff_id, blob, size, boot) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (diff_id) DO UPDATE SET blob = excluded.blob, size = excluded.size",
         )
-        .and_then(|mut s| s.execute(params![layer.diff_id.0.as_str(), layer.blob.as_str(), layer.size as i64, boot]))
+        .and_then(|mut s| {
+            s.execute(params![
+                layer.diff_id.0.as_str(),
+                layer.blob.as_str(),
+                layer.size as i64,
+                on_disk.boot_of_blobs()
+            ])
+        })
         .map_err(fail())?;
     }
     for object in &rows.objects {
@@ -130,7 +183,7 @@ pub(crate) fn insert(db: &Transaction<'_>, driver: &str, rows: &NewRows, boot: O
             "INSERT INTO objects (driver, key, bytes, boot) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (driver, key) DO UPDATE SET bytes = excluded.bytes, broken = 0, boot = excluded.boot",
         )
-        .and_then(|mut s| s.execute(params![driver, object.key, object.bytes as i64, boot]))
+        .and_then(|mut s| s.execute(params![driver, object.key, object.bytes as i64, on_disk.boot_of_objects()]))
         .map_err(fail())?;
     }
     for row in &rows.snapshots {
@@ -147,8 +200,9 @@ pub(crate) fn insert(db: &Transaction<'_>, driver: &str, rows: &NewRows, boot: O
     Ok(())
 }
 
-/// Forgets what was written in another boot than this one and never flushed: its bytes may be missing after a power cut. No
-/// image and no container needs it, because publishing an image flushes.
+/// Forgets layers that were written in another boot than this one and never flushed: their bytes may be missing after a power
+/// cut. No image and no container needs them, because publishing an image flushes blobs. What was unpacked from a blob that is
+/// there, and not flushed, is damaged for all that is known, and made again on next use.
 pub(crate) fn forget_unflushed(db: &Transaction<'_>, boot: &str) -> Result<()> {
     let fail = || Error::database("forget what was not flushed");
     db.execute(
@@ -162,8 +216,7 @@ pub(crate) fn forget_unflushed(db: &Transaction<'_>, boot: &str) -> Result<()> {
         .execute(
             "WITH RECURSIVE lost (driver, chain_id) AS (
                  SELECT s.driver, s.chain_id FROM snapshots s
-                 WHERE EXISTS (SELECT 1 FROM objects o WHERE o.driver = s.driver AND o.key = s.key AND o.boot IS NOT NULL AND o.boot <> ?1)
-                    OR EXISTS (SELECT 1 FROM layers l WHERE l.diff_id = s.diff_id AND l.boot IS NOT NULL AND l.boot <> ?1)
+                 WHERE EXISTS (SELECT 1 FROM layers l WHERE l.diff_id = s.diff_id AND l.boot IS NOT NULL AND l.boot <> ?1)
                  UNION
                  SELECT s.driver, s.chain_id FROM lost JOIN snapshots s ON s.driver = lost.driver AND s.parent = lost.chain_id
              )
@@ -174,7 +227,13 @@ pub(crate) fn forget_unflushed(db: &Transaction<'_>, boot: &str) -> Result<()> {
         .map_err(fail())?
         > 0
     {}
-    db.execute("DELETE FROM objects WHERE boot IS NOT NULL AND boot <> ?1", [boot]).map_err(fail())?;
+    db.execute(
+        "DELETE FROM objects WHERE boot IS NOT NULL AND boot <> ?1
+         AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.driver = objects.driver AND s.key = objects.key)",
+        [boot],
+    )
+    .map_err(fail())?;
+    db.execute("UPDATE objects SET broken = 1 WHERE boot IS NOT NULL AND boot <> ?1", [boot]).map_err(fail())?;
     let lost: Vec<String> = super::images::collect(
         db,
         "DELETE FROM layers WHERE boot IS NOT NULL AND boot <> ?1 RETURNING blob",
@@ -187,12 +246,50 @@ pub(crate) fn forget_unflushed(db: &Transaction<'_>, boot: &str) -> Result<()> {
     Ok(())
 }
 
-/// States that everything a stack needs has been flushed.
-pub(crate) fn mark_flushed(db: &Transaction<'_>, driver: &str, stack: &[DiffId]) -> Result<()> {
+/// The blobs of a stack that have not been flushed yet.
+pub(crate) fn unflushed_blobs(db: &Connection, stack: &[DiffId]) -> Result<Vec<Digest>> {
+    let mut found = Vec::new();
+    for diff_id in stack {
+        found.extend(collect(
+            db,
+            "SELECT blob FROM layers WHERE diff_id = ?1 AND boot IS NOT NULL",
+            [diff_id.0.as_str()],
+            |row| super::images::digest(row, 0),
+        )?);
+    }
+    Ok(found)
+}
+
+/// True when a driver holds something that is not on the disk yet.
+pub(crate) fn has_unflushed(db: &Connection, driver: &str) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM objects WHERE driver = ?1 AND boot IS NOT NULL AND NOT broken")
+        .and_then(|mut statement| statement.exists([driver]))
+        .map_err(Error::database("look for what was not flushed"))
+}
+
+/// Marks everything of a driver that is to be flushed now.
+pub(crate) fn begin_flush(db: &Transaction<'_>, driver: &str, mark: &str) -> Result<()> {
+    db.execute("UPDATE objects SET boot = ?2 WHERE driver = ?1 AND boot IS NOT NULL AND NOT broken", [driver, mark])
+        .map(drop)
+        .map_err(Error::database("record a flush"))
+}
+
+/// States that what was marked has been flushed.
+pub(crate) fn end_flush(db: &Transaction<'_>, mark: &str) -> Result<()> {
+    db.execute("UPDATE objects SET boot = NULL WHERE boot = ?1", [mark])
+        .map(drop)
+        .map_err(Error::database("record a flush"))
+}
+
+/// States how much of what a stack needs has been flushed.
+pub(crate) fn mark_flushed(db: &Transaction<'_>, driver: &str, stack: &[DiffId], on_disk: &OnDisk) -> Result<()> {
     let fail = || Error::database("record a flush");
     for (diff_id, chain_id) in stack.iter().zip(ChainId::chain(stack)) {
         db.execute("UPDATE layers SET boot = NULL WHERE diff_id = ?1 AND boot IS NOT NULL", [diff_id.0.as_str()])
             .map_err(fail())?;
+        if !matches!(on_disk, OnDisk::All) {
+            continue;
+        }
         db.execute(
             "UPDATE objects SET boot = NULL WHERE boot IS NOT NULL AND driver = ?1
              AND key = (SELECT key FROM snapshots WHERE driver = ?1 AND chain_id = ?2)",

@@ -19,13 +19,21 @@ pub(crate) mod container_state;
 pub(crate) mod containers;
 pub mod content;
 pub(crate) mod database;
+pub(crate) mod figures;
 pub mod images;
 pub(crate) mod layers;
+pub(crate) mod lists;
 pub(crate) mod locks;
+pub(crate) mod manifests;
 pub(crate) mod names;
+pub(crate) mod networks;
+pub(crate) mod preference;
+mod release;
+pub(crate) mod remote;
 mod reserve;
 mod schema;
 pub(crate) mod sweep;
+pub(crate) mod uploads;
 pub(crate) mod volumes;
 
 use std::io::Write as _;
@@ -82,6 +90,14 @@ impl Store {
         private_directory(&run_root.join("cache"))?;
         let database = Database::open(&root.join("db"), fsync)?;
         Ok(Store { root: root.to_owned(), run_root: run_root.to_owned(), identity, database })
+    }
+
+    /// The driver that a store at `root` uses when nobody names one. Neither makes a store nor loads a driver.
+    pub fn usual_driver(root: &Path) -> Result<Option<String>> {
+        if read_identity(root)?.is_none() {
+            return Ok(None);
+        }
+        Database::open(&root.join("db"), crate::Durability::Full)?.read(preference::driver)
     }
 
     /// Where the store is.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::images::{collect, parsed};
 use super::locks::{Lock, LockName};
-use super::{Flush, Store};
+use super::{Flush, Store, manifests};
 use crate::{Error, Kind, Result};
 
 /// What lost its row, with the locks that keep its name from being used again before its bytes are gone.
@@ -73,7 +73,14 @@ AND diff_id NOT IN (SELECT value FROM build_cache b, json_each(b.stack) WHERE EX
 const UNNEEDED_BLOB: &str = "
 NOT EXISTS (SELECT 1 FROM layers l WHERE l.blob = blobs.digest)
 AND NOT EXISTS (SELECT 1 FROM images i WHERE i.id = blobs.digest)
-AND NOT EXISTS (SELECT 1 FROM images i WHERE i.manifest = blobs.digest)";
+AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.digest = blobs.digest)
+AND NOT EXISTS (SELECT 1 FROM manifest_blobs b WHERE b.blob = blobs.digest)
+AND NOT EXISTS (SELECT 1 FROM indexes x WHERE x.digest = blobs.digest)";
+
+/// An index is needed by the tags that came from it and by the images that are known by its digest.
+const UNNEEDED_INDEX: &str = "
+NOT EXISTS (SELECT 1 FROM tags t WHERE t.idx = indexes.digest)
+AND NOT EXISTS (SELECT 1 FROM digests d WHERE d.digest = indexes.digest)";
 
 impl Store {
     /// Takes the rows away of everything that nobody needs. The caller removes the bytes, then drops what is returned.
@@ -147,10 +154,24 @@ fn find(db: &Connection) -> Result<Candidates> {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?,
         layers: collect(db, &format!("SELECT diff_id FROM layers WHERE {UNNEEDED_LAYER}"), [], |row| parsed(row, 0))?,
-        blobs: collect(db, &format!("SELECT digest FROM blobs WHERE {UNNEEDED_BLOB}"), [], |row| parsed(row, 0))?,
+        blobs: collect(
+            db,
+            &format!(
+                "SELECT digest FROM blobs WHERE {UNNEEDED_BLOB}
+                 UNION SELECT digest FROM indexes WHERE {UNNEEDED_INDEX}"
+            ),
+            [],
+            |row| parsed(row, 0),
+        )?,
         chains: Vec::new(),
         units: Vec::new(),
     };
+    let loose = manifests::loose(db)?;
+    candidates.blobs.extend(loose.documents);
+    for (layer, blob) in loose.layers {
+        candidates.layers.push(layer);
+        candidates.blobs.push(blob);
+    }
     // What goes with those chains is looked at again in the transaction; here it only has to be locked.
     for (driver, _, _, key, diff_id) in &chains {
         candidates.objects.push((driver.clone(), key.clone()));
@@ -214,6 +235,8 @@ fn take(db: &Transaction<'_>, candidates: &Candidates, held: &dyn Fn(&LockName) 
         )?;
         swept.objects.extend(gone.into_iter().map(|bytes| (driver.clone(), key.clone(), bytes.unsigned_abs())));
     }
+    db.execute(&format!("DELETE FROM indexes WHERE {UNNEEDED_INDEX}"), []).map_err(fail())?;
+    manifests::take_unneeded(db)?;
     let mut blobs: Vec<Digest> =
         candidates.blobs.iter().filter(|digest| held(&LockName::Document((*digest).clone()))).cloned().collect();
     for diff_id in &candidates.layers {
@@ -223,11 +246,24 @@ fn take(db: &Transaction<'_>, candidates: &Candidates, held: &dyn Fn(&LockName) 
         let sql = format!("DELETE FROM layers WHERE diff_id = ?1 AND {UNNEEDED_LAYER} RETURNING blob");
         blobs.extend(collect(db, &sql, [diff_id.0.as_str()], |row| parsed::<Digest>(row, 0))?);
     }
+    for diff_id in &candidates.layers {
+        let Some(row) = super::layers::layer(db, diff_id)? else { continue };
+        // Whoever holds the layer reads that blob, and whoever holds the blob is about to say that a manifest lists it.
+        if held(&LockName::Layer(diff_id.clone())) && held(&LockName::Document(row.blob)) {
+            manifests::prefer_listed(db, diff_id)?;
+        }
+    }
     for digest in blobs {
         let sql = format!("DELETE FROM blobs WHERE digest = ?1 AND {UNNEEDED_BLOB} RETURNING size");
         let gone: Vec<i64> = collect(db, &sql, [digest.as_str()], |row| row.get(0))?;
         swept.blobs.extend(gone.into_iter().map(|size| (digest.clone(), size.unsigned_abs())));
     }
+    db.execute(
+        "DELETE FROM blob_places WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE digest = blob)
+         AND NOT EXISTS (SELECT 1 FROM packed WHERE packed.digest = blob)",
+        [],
+    )
+    .map_err(fail())?;
     Ok(swept)
 }
 

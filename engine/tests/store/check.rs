@@ -9,7 +9,7 @@ use mica_engine::ops::check::{CheckOptions, CheckReport};
 use mica_engine::storage::{Source, Volatility};
 use mica_layer::Digest;
 
-use crate::ground::{DRIVERS, Ground, docker_archive, is_root, read, sample, skip, wait, write};
+use crate::ground::{DRIVERS, Ground, docker_archive, is_root, on_btrfs, read, sample, wait, write};
 
 /// What is done to an unpacked layer, and a part of what is said about it.
 type Case = (&'static str, fn(&Path), &'static str);
@@ -42,28 +42,7 @@ fn privileged_damaged_layers_are_found_named_and_rebuilt() {
 
 #[test]
 fn privileged_damaged_layers_on_btrfs() {
-    const SCRATCH: &str = "MICA_TEST_CHECK_BTRFS";
-    let missing = ["unshare", "mkfs.btrfs", "mount", "btrfs"].into_iter().find(|program| {
-        !std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).exists())
-    });
-    if !is_root() || missing.is_some_and(|program| skip(&format!("needs `{program}`"))) {
-        return;
-    }
-    if std::env::var_os(SCRATCH).is_none() {
-        let mut again = Command::new("unshare");
-        again.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe().unwrap());
-        again.args(["--exact", "check::privileged_damaged_layers_on_btrfs", "--nocapture"]).env(SCRATCH, "1");
-        assert!(again.status().unwrap().success());
-        return;
-    }
-    let ground = Ground::new("btrfs");
-    let image = ground.directory.path().join("image");
-    fs_err::create_dir(ground.root()).unwrap();
-    fs_err::File::create(&image).unwrap().set_len(512 << 20).unwrap();
-    assert!(Command::new("mkfs.btrfs").arg("-q").arg(&image).status().unwrap().success());
-    assert!(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(ground.root()).status().unwrap().success());
-    damage_layers(&ground);
-    assert!(Command::new("umount").arg(ground.root()).status().unwrap().success());
+    on_btrfs("check::privileged_damaged_layers_on_btrfs", "btrfs", damage_layers);
 }
 
 fn damage_layers(ground: &Ground) {
@@ -193,7 +172,7 @@ fn privileged_garbage_is_told_harms_nothing_and_goes() {
         let ground = Ground::new(driver);
         let engine = ground.engine();
         ground.load(&engine, &docker_archive(&[sample("base:1")])).unwrap();
-        let before = ground.weight();
+        let before = ground.settled_weight();
         let hex = "ab".repeat(32);
         let root = ground.root();
         let made = [
@@ -220,7 +199,7 @@ fn privileged_garbage_is_told_harms_nothing_and_goes() {
         let repaired = check(&engine, CheckOptions { repair: true, ..CheckOptions::default() });
         assert!(repaired.damages.iter().all(|damage| damage.garbage && damage.repaired));
         clean(&engine);
-        assert_eq!(ground.weight(), before, "{driver}");
+        assert_eq!(ground.settled_weight(), before, "{driver}");
         assert!(made.iter().all(|path| !path.exists()), "{driver}");
     }
 }

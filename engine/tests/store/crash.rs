@@ -113,6 +113,51 @@ fn privileged_layers_that_were_never_flushed_are_forgotten_at_the_next_boot() {
 }
 
 #[test]
+fn privileged_what_was_unpacked_and_not_flushed_is_unpacked_again_at_the_next_boot() {
+    if !is_root() {
+        return;
+    }
+    for driver in ["overlay", "vfs"] {
+        let ground = Ground::new(driver);
+        let engine = ground.engine();
+        ground.load(&engine, &docker_archive(&[sample("base")])).unwrap();
+        drop(engine);
+        let database = rusqlite::Connection::open(ground.root().join("db/meta.sqlite")).unwrap();
+        assert!(database.execute("UPDATE objects SET boot = 'earlier'", []).unwrap() > 0);
+        drop(database);
+        // The names came back and the bytes did not.
+        let mut torn = 0;
+        for entry in fs_err::read_dir(ground.root().join("drivers").join(driver).join("layers")).unwrap() {
+            let layer = entry.unwrap().path();
+            for file in [layer.join("etc/new"), layer.join("tree/etc/new")] {
+                if file.exists() {
+                    fs_err::write(file, "").unwrap();
+                    torn += 1;
+                }
+            }
+        }
+        assert_eq!(torn, 1, "{driver}");
+        fs_err::remove_dir_all(ground.directory.path().join("run")).unwrap();
+
+        let engine = ground.engine();
+        let report = wait(engine.check(Default::default())).unwrap();
+        assert!(
+            report.damages.is_empty() && report.notes.iter().any(|note| note.contains("unpacked again")),
+            "{report:?}"
+        );
+        let found = wait(engine.find_image("base")).unwrap();
+        let chain = wait(engine.ensure_chain(&found.config.rootfs.diff_ids)).unwrap();
+        assert_eq!(
+            crate::ground::read(&wait(engine.view_mount(&chain)).unwrap(), "etc/new").unwrap(),
+            "new",
+            "{driver}"
+        );
+        let report = wait(engine.check(Default::default())).unwrap();
+        assert!(report.damages.is_empty() && report.notes.is_empty(), "{driver}: {report:?}");
+    }
+}
+
+#[test]
 fn privileged_a_lost_directory_is_rebuilt_from_its_blob() {
     if !is_root() {
         return;
@@ -152,8 +197,11 @@ fn privileged_what_died_before_it_was_linked_is_taken_away_and_a_kept_volume_is_
         fs_err::create_dir_all(ground.root().join("volumes").join(volume).join("_data")).unwrap();
     }
     let state = ground.root().join("containers").join(&container);
-    fs_err::create_dir(&state).unwrap();
-    fs_err::write(state.join("volumes"), format!("{kept}\n{gone}")).unwrap();
+    for volume in [&kept, &gone] {
+        let names = state.join("volumes");
+        fs_err::create_dir_all(&names).unwrap();
+        fs_err::write(names.join(volume), "").unwrap();
+    }
     wait(engine.prune(PruneRequest::default())).unwrap();
     assert!(!begun.exists() && !state.exists());
     assert!(!ground.root().join("volumes").join(gone).exists());

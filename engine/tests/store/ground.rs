@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
-use mica_engine::build::{BuildHost, BuildOutcome, BuildProgress, BuildRequest, Builder};
-use mica_engine::image::ImageConfig;
+use mica_engine::build::Builder;
 use mica_engine::ops::load::{ArchiveSource, Loaded, Silent};
-use mica_engine::runtime::{ExecRequest, Runtime, Session, StartRequest};
-use mica_engine::{Durability, Engine, Error, Kind, Options, Reaping, Result};
+use mica_engine::ops::reap::reap_store;
+use mica_engine::{Durability, Engine, LayerBounds, Options, Reaping, Result};
 use mica_layer::Digest;
 use mica_storage_loader::SearchPath;
 use serde_json::{Value, json};
 
+use super::nothing::Nothing;
+
 /// The drivers that work on any file system.
 pub const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+
+/// Stands for no driver in particular: what the store uses.
+pub const ANY: &str = "";
 
 /// A store that goes away with the value.
 pub struct Ground {
@@ -47,6 +50,12 @@ impl Ground {
         loaded
     }
 
+    /// [`Ground::weight`] after the reaper: a busy machine leaves it what is not gone in a moment.
+    pub fn settled_weight(&self) -> (u64, Vec<String>) {
+        wait(reap_store(options(self.directory.path(), &self.driver, Arc::new(Nothing)))).unwrap();
+        self.weight()
+    }
+
     /// Bytes below the store's directories of content, drivers and locks, and what is there. A chain's lock file stays as
     /// long as the chain.
     pub fn weight(&self) -> (u64, Vec<String>) {
@@ -59,12 +68,12 @@ impl Ground {
                 // Views live as long as somebody has the driver open.
                 if !name.starts_with("drivers/vfs/views/") {
                     bytes += length;
-                    names.push(name);
+                    names.push(format!("{name} {length}"));
                 }
             });
         }
         // The overlay driver makes this one when it first needs it.
-        names.retain(|name| !name.starts_with("locks/chain-") && name != "drivers/overlay/roots");
+        names.retain(|name| !name.starts_with("locks/chain-") && !name.starts_with("drivers/overlay/roots "));
         names.sort();
         (bytes, names)
     }
@@ -76,21 +85,27 @@ pub fn open(directory: &Path, driver: &str) -> Engine {
 
 /// An engine that builds with `builder`.
 pub fn open_with(directory: &Path, driver: &str, builder: Arc<dyn Builder>) -> Engine {
-    Engine::open(Options {
+    Engine::open(options(directory, driver, builder)).unwrap()
+}
+
+fn options(directory: &Path, driver: &str, builder: Arc<dyn Builder>) -> Options {
+    Options {
         root: directory.join("root"),
         run_root: directory.join("run"),
-        storage_driver: Some(driver.to_owned()),
+        storage_driver: (driver != ANY).then(|| driver.to_owned()),
         storage_options: Vec::new(),
         driver_search: SearchPath::new([libraries()]),
         runtime: Arc::new(Nothing),
         builder,
+        registry: Arc::new(Nothing),
+        network: Arc::new(Nothing),
+        layer_bounds: LayerBounds::default(),
         default_network: "none".into(),
         durability: Durability::Full,
         rootless: false,
         self_command: Vec::new(),
         reaping: Reaping::Foreground,
-    })
-    .unwrap()
+    }
 }
 
 /// Waits for a future of the engine.
@@ -272,6 +287,32 @@ impl std::io::Write for Sink {
     }
 }
 
+/// Runs a test on a store on btrfs, in a process of its own with its own mounts. `test` is its name below this binary.
+pub fn on_btrfs(test: &str, driver: &str, work: impl FnOnce(&Ground)) {
+    const SCRATCH: &str = "MICA_TEST_BTRFS";
+    let missing = ["unshare", "mkfs.btrfs", "mount", "btrfs"].into_iter().find(|program| {
+        !std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).exists())
+    });
+    if !is_root() || missing.is_some_and(|program| skip(&format!("needs `{program}`"))) {
+        return;
+    }
+    if std::env::var_os(SCRATCH).is_none() {
+        let mut again = Command::new("unshare");
+        again.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe().unwrap());
+        again.args(["--exact", test, "--nocapture"]).env(SCRATCH, "1");
+        assert!(again.status().unwrap().success());
+        return;
+    }
+    let ground = Ground::new(driver);
+    let image = ground.directory.path().join("image");
+    fs_err::create_dir(ground.root()).unwrap();
+    fs_err::File::create(&image).unwrap().set_len(512 << 20).unwrap();
+    assert!(Command::new("mkfs.btrfs").arg("-q").arg(&image).status().unwrap().success());
+    assert!(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(ground.root()).status().unwrap().success());
+    work(&ground);
+    assert!(Command::new("umount").arg(ground.root()).status().unwrap().success());
+}
+
 /// Skips a test that needs root; CI sets `MICA_NO_SKIP` so that a skip there is a failure.
 pub fn is_root() -> bool {
     if rustix::process::geteuid().is_root() {
@@ -320,60 +361,5 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path, u64)) {
         if kind.is_dir() {
             walk(&entry.path(), visit);
         }
-    }
-}
-
-/// Neither a runtime nor a builder: these tests start no process.
-#[derive(Debug)]
-struct Nothing;
-
-fn nothing<T>() -> Result<T> {
-    Err(Error::refused(Kind::Unsupported, "not in this test"))
-}
-
-#[async_trait]
-impl Runtime for Nothing {
-    fn name(&self) -> &str {
-        "nothing"
-    }
-
-    async fn start(&self, _request: StartRequest, _root: OwnedFd) -> Result<Box<dyn Session>> {
-        nothing()
-    }
-
-    async fn attach(&self, _run_dir: &Path) -> Result<Box<dyn Session>> {
-        nothing()
-    }
-
-    async fn exec(&self, _request: ExecRequest) -> Result<Box<dyn Session>> {
-        nothing()
-    }
-
-    async fn kill(&self, _run_dir: &Path, _signal: i32) -> Result<()> {
-        nothing()
-    }
-
-    async fn wait(&self, _run_dir: &Path) -> Result<()> {
-        nothing()
-    }
-
-    fn detach(&self, _command: &[String]) -> Result<()> {
-        nothing()
-    }
-}
-
-#[async_trait]
-impl Builder for Nothing {
-    async fn build(
-        &self,
-        _host: &dyn BuildHost,
-        _request: BuildRequest,
-        _progress: &dyn BuildProgress,
-    ) -> Result<BuildOutcome> {
-        nothing()
-    }
-
-    fn change(&self, _config: &mut ImageConfig, _instructions: &[String]) -> Result<()> {
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mica_engine::ops::load::{ArchiveSource, Silent};
 use mica_engine::ops::rmi::{RemoveImage, Removed};
-use mica_engine::ops::save::ArchiveFormat;
+use mica_engine::ops::save::{ArchiveFormat, SaveRequest, SaveTarget};
 use mica_engine::{Kind, Reference};
 use mica_layer::{Compression, Digest, Encoder, Tree};
 use std::os::fd::AsFd;
@@ -68,7 +68,8 @@ fn privileged_what_save_writes_load_reads() {
     for format in [ArchiveFormat::Docker, ArchiveFormat::Oci] {
         let save = || {
             let sink = Sink::default();
-            wait(engine.save(&names, format, Box::new(sink.clone()))).unwrap();
+            let target = SaveTarget::Stream(Box::new(sink.clone()));
+            wait(engine.save(SaveRequest::new(&names, format), target)).unwrap();
             Arc::try_unwrap(sink.0).unwrap().into_inner().unwrap()
         };
         let archive = save();

@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use super::executable::open_unwritable;
 use crate::Error;
 use crate::frame::Frame;
-use crate::request::Request;
+use crate::request::{DESCRIPTORS, Request};
 
 /// What a monitor may know of its caller's environment. Everything else stays behind: `LISTEN_FDS` would make the OCI
 /// runtime pass descriptors on, and a container's log is no place for a shell's secrets.
@@ -22,7 +22,10 @@ const ENVIRONMENT: [&str; 7] =
     ["PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "MICA_CONFIG"];
 
 /// Starts a monitor and sends it its request. The socket is the first session.
-pub fn launch(monitor: &Path, request: &Request, root: Option<OwnedFd>) -> Result<UnixStream, Error> {
+pub fn launch(monitor: &Path, request: &Request, descriptors: &[OwnedFd]) -> Result<UnixStream, Error> {
+    if descriptors.len() > DESCRIPTORS {
+        return Err(Error::TooMany { descriptors: descriptors.len(), most: DESCRIPTORS });
+    }
     let failed = |source| Error::Launch { path: monitor.into(), source };
     let json = serde_json::to_vec(request).map_err(|source| Error::Json { operation: "write a request", source })?;
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -47,7 +50,7 @@ pub fn launch(monitor: &Path, request: &Request, root: Option<OwnedFd>) -> Resul
     drop(command);
     // A client that outlives the container (a build has hundreds) must not collect zombies.
     std::thread::spawn(move || child.wait());
-    send(&ours, &Frame::Request(json).to_bytes(), root)?;
+    send(&ours, &Frame::Request(json).to_bytes(), descriptors)?;
     Ok(ours)
 }
 
@@ -64,11 +67,11 @@ pub fn connect(run_dir: &Path) -> Result<UnixStream, Error> {
     })
 }
 
-fn send(mut socket: &UnixStream, bytes: &[u8], root: Option<OwnedFd>) -> Result<(), Error> {
+fn send(mut socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<(), Error> {
     let failed = |source| Error::Connection { operation: "send the request to", source };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds: Vec<_> = root.iter().map(|fd| fd.as_fd()).collect();
+    let fds: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     if !fds.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     }

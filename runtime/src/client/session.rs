@@ -52,6 +52,21 @@ impl MonitorSession {
         }
     }
 
+    /// Asks for no output, and returns the process's status. `None` when the monitor goes without telling it.
+    pub async fn exit(mut self) -> Result<Option<i32>> {
+        if let Some(input) = &mut self.input {
+            Frame::Quiet.encode(&mut input.frames);
+            // A monitor that is about to go has said its last word already.
+            input.send().await.ok();
+        }
+        while let Some(event) = self.next().await? {
+            if let SessionEvent::Exited(code) = event {
+                return Ok(Some(code));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the session one that is already over.
     pub fn finish(&mut self) {
         self.finished = true;

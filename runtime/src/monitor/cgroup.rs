@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use mica_engine::cgroup::place_of;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -38,6 +39,18 @@ impl Cgroups {
     /// Moves the calling process into them.
     pub fn join(&self) -> io::Result<()> {
         self.directories.iter().try_for_each(|directory| fs_err::write(directory.join("cgroup.procs"), "0"))
+    }
+
+    /// Writes to a file of theirs, under the first of its names that exists.
+    pub fn set(&self, names: &[&str], value: &str) -> io::Result<()> {
+        let mut places =
+            names.iter().flat_map(|name| self.directories.iter().map(move |directory| directory.join(name)));
+        match places.find(|path| path.exists()) {
+            Some(path) => fs_err::write(path, value),
+            None => {
+                Err(io::Error::new(io::ErrorKind::NotFound, format!("no control group has `{}`", names.join("`, `"))))
+            }
+        }
     }
 
     /// True when the kernel killed a process in them for memory.
@@ -81,27 +94,6 @@ fn directories(theirs: &str, ours: &str, mountinfo: &str) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Where a mount shows the group `path` of the hierarchy with these controllers, if it is a mount of that hierarchy.
-fn place_of(mount: &str, controllers: &str, path: &str) -> Option<PathBuf> {
-    let (left, right) = mount.split_once(" - ")?;
-    let mut left = left.split(' ').skip(3);
-    let (root, point) = (left.next()?, left.next()?);
-    let mut right = right.split(' ');
-    let kind = right.next()?;
-    let options = right.nth(1)?;
-    let same = match kind {
-        "cgroup2" => controllers.is_empty(),
-        "cgroup" => {
-            !controllers.is_empty()
-                && controllers.split(',').all(|name| options.split(',').any(|option| option == name))
-        }
-        _ => false,
-    };
-    // A container engine inside a container may see only a part of the hierarchy, rooted at its own group.
-    let below = Path::new(path).strip_prefix(root).ok()?;
-    (same && below != Path::new("")).then(|| Path::new(point).join(below))
 }
 
 fn mount_point(mount: &str) -> Option<PathBuf> {

@@ -24,6 +24,10 @@ pub struct Client {
     pub first: bool,
     /// True once it has shut its sending side, and may still be listening.
     pub silent: bool,
+    /// True when it wants no output.
+    pub quiet: bool,
+    /// True once it was told of the end: it gets what is left to it and goes, and nobody waits for it.
+    pub leaving: bool,
 }
 
 impl Client {
@@ -38,6 +42,8 @@ impl Client {
             gave_input: false,
             first,
             silent: false,
+            quiet: false,
+            leaving: false,
         })
     }
 
@@ -48,7 +54,14 @@ impl Client {
 
     /// Queues output.
     pub fn send_output(&mut self, stream: Stream, bytes: &[u8]) {
-        encode_output(stream, bytes, &mut self.out);
+        if !self.quiet && !self.leaving {
+            encode_output(stream, bytes, &mut self.out);
+        }
+    }
+
+    /// True while it holds up the process's output.
+    pub fn is_slow(&self) -> bool {
+        !self.leaving && self.unsent() >= SLOW
     }
 
     /// How many bytes wait.

@@ -14,7 +14,7 @@ use libcontainer::capabilities::drop_privileges;
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use mica_engine::Kind;
-use oci_spec::runtime::{LinuxCapabilities, Process, Spec};
+use oci_spec::runtime::{LinuxCapabilities, PosixRlimit, Process, Spec};
 use rustix::fs::{Access, FileType};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use crate::failure::{Failure, OrFail};
 use crate::filter::Filter;
 use crate::hygiene::reset_signals;
+use crate::propagation;
 
 /// What a process looks for its program in when its environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -78,6 +79,7 @@ pub struct Confinement {
     pub filter: Option<Filter>,
     pub capabilities: Option<LinuxCapabilities>,
     pub no_new_privileges: bool,
+    pub limits: Vec<PosixRlimit>,
 }
 
 /// libcontainer's hook around the program.
@@ -93,11 +95,16 @@ impl Confinement {
     /// it need not allow the calls that give them up.
     fn apply(&self) -> Result<(), Failure> {
         let load = || self.filter.as_ref().map_or(Ok(()), Filter::load);
+        let syscall = create_syscall();
+        for limit in &self.limits {
+            let context = || format!("cannot set the resource limit `{}`", limit.typ());
+            syscall.set_rlimit(limit).or_fail(context)?;
+        }
         if !self.no_new_privileges {
             load()?;
         }
         if let Some(capabilities) = &self.capabilities {
-            drop_privileges(capabilities, &*create_syscall()).or_fail(|| "cannot drop capabilities".into())?;
+            drop_privileges(capabilities, &*syscall).or_fail(|| "cannot drop capabilities".into())?;
         }
         if self.no_new_privileges { load() } else { Ok(()) }
     }
@@ -129,7 +136,8 @@ impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
         let home = self.home.get().map(String::as_str);
-        let Err(failure) = self.confinement.apply().and_then(|()| replace(process, home));
+        let confined = propagation::set(spec).and_then(|()| self.confinement.apply());
+        let Err(failure) = confined.and_then(|()| replace(process, home));
         self.report.tell(&failure);
         Err(ExecutorError::Other(failure.message))
     }

@@ -2,7 +2,8 @@
 //!
 //! The seccomp filter and the capabilities are the last step and are taken out of the bundle it sees. libcontainer 0.7
 //! confuses the mask and the value of a masked comparison, so that Docker's profile would forbid every `clone`; it refuses
-//! `noNewPrivileges: false` together with a filter; and it compiles the filter anew for every container.
+//! `noNewPrivileges: false` together with a filter; and it compiles the filter anew for every container. The resource limits
+//! go with them: libcontainer sets them first and then fails under what it has set, such as a limit of ten open files.
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use oci_spec::runtime::Spec;
 use crate::command::{Confinement, Program, Report, Verdict, report};
 use crate::failure::{Failure, OrFail};
 use crate::filter::Filter;
+use crate::limits::{self, Setting};
 use crate::loopback::bring_up;
 use crate::oci::{Bundle, OciRuntime, Stdio};
 
@@ -25,16 +27,24 @@ pub struct Embedded<'a> {
     state: PathBuf,
     container: Option<Container>,
     verdict: Option<Verdict>,
+    left_out: Vec<Setting>,
 }
 
 impl<'a> Embedded<'a> {
     /// A container not yet made.
     pub fn new(bundle: Bundle<'a>) -> Self {
-        Self { bundle, state: bundle.run_dir.join("libcontainer"), container: None, verdict: None }
+        Self {
+            bundle,
+            state: bundle.run_dir.join("libcontainer"),
+            container: None,
+            verdict: None,
+            left_out: Vec::new(),
+        }
     }
 
-    fn build(&self, stdio: Stdio<'_>, report: Report) -> Result<Container, Failure> {
-        let context = || format!("cannot create container `{}`", self.bundle.id);
+    fn build(&mut self, stdio: Stdio<'_>, report: Report) -> Result<Container, Failure> {
+        let id = self.bundle.id;
+        let context = || format!("cannot create container `{id}`");
         let bundle = self.state.join("bundle");
         fs_err::create_dir_all(&bundle).or_fail(context)?;
         let program = Program::new(report, self.take_confinement(&bundle)?);
@@ -52,21 +62,25 @@ impl<'a> Embedded<'a> {
     }
 
     /// Writes the bundle without what this monitor does itself, which is returned.
-    fn take_confinement(&self, bundle: &Path) -> Result<Confinement, Failure> {
+    fn take_confinement(&mut self, bundle: &Path) -> Result<Confinement, Failure> {
         let source = self.bundle.path.join("config.json");
         let context = || format!("cannot use `{}`", source.display());
         let mut spec = Spec::load(&source).or_fail(context)?;
         spec.canonicalize_rootfs(self.bundle.path).or_fail(context)?;
-        let mut confinement = Confinement { filter: None, capabilities: None, no_new_privileges: false };
+        let mut confinement =
+            Confinement { filter: None, capabilities: None, no_new_privileges: false, limits: Vec::new() };
         if let Some(linux) = spec.linux_mut() {
             let profile = linux.seccomp().as_ref();
             confinement.filter = profile.map(|profile| Filter::prepare(profile, self.bundle.cache)).transpose()?;
             linux.set_seccomp(None);
+            self.left_out = limits::left_out(linux.resources().as_ref(), limits::is_version_2());
         }
         if let Some(process) = spec.process_mut() {
             confinement.capabilities = process.capabilities().clone();
             confinement.no_new_privileges = process.no_new_privileges().unwrap_or(false);
             process.set_capabilities(None);
+            confinement.limits = process.rlimits().clone().unwrap_or_default();
+            process.set_rlimits(None);
         }
         spec.save(bundle.join("config.json")).or_fail(context)?;
         Ok(confinement)
@@ -88,6 +102,7 @@ impl OciRuntime for Embedded<'_> {
         self.container = Some(container);
         self.verdict = Some(verdict);
         let pid = pid.ok_or_else(|| Failure::new(Kind::Internal, "the container has no process"))?.as_raw();
+        limits::apply(&self.left_out, pid)?;
         bring_up(pid)
             .or_fail(|| format!("cannot bring up the loopback interface of container `{}`", self.bundle.id))?;
         Ok(pid)

@@ -227,10 +227,14 @@ fn restrict(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
     }
     if entered.is_err() {
         let cwd = process.cwd().display();
-        rustix::process::chdir(process.cwd()).or_fail(|| format!("cannot enter the working directory `{cwd}`"))?;
+        rustix::process::chdir(process.cwd()).map_err(|errno| {
+            let reason = format!("chdir to cwd (\"{cwd}\") failed: {}", std::io::Error::from(errno));
+            Failure::new(Kind::NotExecutable, reason)
+        })?;
     }
     // A directory outside the container's root has no path in it (CVE-2024-21626).
-    rustix::process::getcwd(Vec::new()).or_fail(|| "the working directory is outside the container".into())?;
+    rustix::process::getcwd(Vec::new())
+        .map_err(|_| Failure::new(Kind::NotExecutable, "the working directory is outside the container"))?;
     if privileges {
         load()?;
     }

@@ -26,9 +26,15 @@ pub fn run(request: ExecRequest, mut socket: UnixStream) -> Result<(), Failure> 
             // The process ends with its container, not with its client: a build tool may close its terminal and go.
             let rules = Rules { stdin_once: true, die_with_client: false };
             let context = || "cannot watch the process".into();
-            let mut relay = Relay::new(pid, signals, streams, socket, rules).or_fail(context)?;
+            let mut relay = Relay::new(signals, rules);
+            relay.begin(pid, streams, None);
+            relay.admit_first(socket).or_fail(context)?;
             let code = relay.run().or_fail(context)?;
-            relay.finish(code);
+            if let Some(teller) = &request.events {
+                teller.tell("exec_die", &[("exitCode", code.to_string())]);
+            }
+            relay.tell(code);
+            relay.finish();
             Ok(())
         }
         Err(failure) => {
@@ -39,7 +45,8 @@ pub fn run(request: ExecRequest, mut socket: UnixStream) -> Result<(), Failure> 
     }
 }
 
-fn launch(request: &ExecRequest) -> Result<(i32, Ours, SignalFd), Failure> {
+/// Makes the process.
+pub fn launch(request: &ExecRequest) -> Result<(i32, Ours, SignalFd), Failure> {
     let not_running = |_| Failure::new(Kind::Conflict, format!("container `{}` is not running", request.id));
     let state: RunState = record::read(&request.run_dir.join("state.json")).map_err(not_running)?;
     let runtime: RuntimeRecord = record::read(&request.run_dir.join("runtime.json")).map_err(not_running)?;

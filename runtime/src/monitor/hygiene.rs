@@ -21,6 +21,7 @@ pub fn prepare() -> io::Result<UnixStream> {
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
     reset_dispositions();
     forget_inheritable()?;
+    leave_keyring();
     // libcontainer sets groups only when the spec names some; a container must not keep its caller's (CVE-2022-36109).
     // Without the privilege for it the kernel refuses, and then the user namespace decides.
     rustix::thread::set_thread_groups(&[]).ok();
@@ -58,6 +59,15 @@ fn close_inherited() -> io::Result<()> {
     // SAFETY: this is the first thing the program does, so no object owns a descriptor above 2 yet.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A keyring of its own for the session: the caller's may hold keys of the kernel's (keyrings(7)), which a container without
+/// a filter could use. Kernels without keys, and users with too many of them, go on as they are.
+#[expect(unsafe_code, reason = "neither rustix nor nix has keyctl")]
+fn leave_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null pointer asks for a keyring without a name; no memory is read or written.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
 }
 
 /// Inheritable capabilities of the caller would come up in the container (CVE-2022-24769).

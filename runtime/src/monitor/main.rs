@@ -14,14 +14,19 @@ mod exec;
 mod external;
 mod failure;
 mod filter;
+mod health;
 mod hygiene;
+mod limits;
 mod log;
 mod loopback;
 mod mounts;
 mod oci;
+mod probe;
+mod propagation;
 mod receive;
 mod record;
 mod relay;
+mod restart;
 mod start;
 mod stdio;
 
@@ -32,9 +37,9 @@ use mica_runtime::request::Request;
 fn main() -> ExitCode {
     let Ok(socket) = hygiene::prepare() else { return ExitCode::from(2) };
     // Without a request there is nobody to tell an error to.
-    let Ok((request, root)) = receive::request(&socket) else { return ExitCode::from(2) };
+    let Ok((request, descriptors)) = receive::request(&socket) else { return ExitCode::from(2) };
     let done = match request {
-        Request::Start { request, cache } => start::run(*request, cache, root, socket),
+        Request::Start { request, mounts, cache } => start::run(*request, cache, (mounts, descriptors), socket),
         Request::Exec(request) => exec::run(*request, socket),
         Request::Detach(command) => detach::run(&command),
     };

@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use mica_engine::Kind;
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change};
 
 use crate::failure::{Failure, OrFail};
 
@@ -16,38 +17,122 @@ pub struct Outside {
     namespace: OwnedFd,
     root: OwnedFd,
     rootfs: PathBuf,
+    /// Where the other mounts are; empty when there are none.
+    places: Vec<PathBuf>,
+    shm: PathBuf,
 }
 
-/// Enters a new mount namespace and attaches the root file system at `<run_dir>/rootfs`.
-pub fn enter(run_dir: &Path, root: impl AsFd) -> Result<Outside, Failure> {
+/// Enters a new mount namespace and attaches the root file system at `<run_dir>/rootfs`, other mounts by their names below
+/// `<run_dir>/mounts`, and the `/dev/shm` of the process `shm_of` at `<run_dir>/shm`.
+pub fn enter(
+    run_dir: &Path,
+    root: impl AsFd,
+    others: &[(String, OwnedFd)],
+    shm_of: Option<i32>,
+) -> Result<Outside, Failure> {
     let rootfs = run_dir.join("rootfs");
     let open = |path: &str, flags: OFlags| {
         rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).or_fail(|| format!("cannot open `{path}`"))
     };
     let namespace = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
-    let outside = Outside { namespace, root: open("/", OFlags::PATH | OFlags::DIRECTORY)?, rootfs };
-    match fs_err::create_dir(&outside.rootfs) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Failure::caused("cannot make the mount point", &error));
-        }
-        _ => {}
-    }
+    let outside = Outside {
+        namespace,
+        root: open("/", OFlags::PATH | OFlags::DIRECTORY)?,
+        rootfs,
+        places: places(run_dir, others)?,
+        shm: run_dir.join("shm"),
+    };
+    make_directory(&outside.rootfs)?;
+    let shared = shm_of.map(|pid| shared_memory(pid, &outside)).transpose()?;
     unshare(CloneFlags::CLONE_NEWNS).or_fail(|| "cannot make a mount namespace".into())?;
     // Slave, not private: what the host unmounts later must not stay busy here for the container's whole life.
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
         .or_fail(|| "cannot separate the mount namespace from the host's".into())?;
     rustix::mount::move_mount(root.as_fd(), "", CWD, &outside.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .or_fail(|| format!("cannot mount the root file system at `{}`", outside.rootfs.display()))?;
+    for (place, (_, mount)) in outside.places.iter().zip(others) {
+        rustix::mount::move_mount(mount, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .or_fail(|| format!("cannot mount at `{}`", place.display()))?;
+    }
+    if let Some(shared) = shared {
+        make_directory(&outside.shm)?;
+        rustix::mount::move_mount(shared, "", CWD, &outside.shm, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .or_fail(|| "cannot mount the other container's `/dev/shm`".into())?;
+    }
     Ok(outside)
+}
+
+/// Makes the mount points of the other mounts, each a directory or a file as its mount is.
+fn places(run_dir: &Path, others: &[(String, OwnedFd)]) -> Result<Vec<PathBuf>, Failure> {
+    let directory = run_dir.join("mounts");
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let context = || "cannot make a mount point".into();
+    fs_err::create_dir_all(&directory).or_fail(context)?;
+    let place = |(name, mount): &(String, OwnedFd)| {
+        let place = directory.join(name);
+        if place.parent() != Some(&directory) || name == ".." {
+            return Err(Failure::new(Kind::InvalidInput, format!("`{name}` is no name of a mount")));
+        }
+        let found = rustix::fs::fstat(mount).or_fail(context)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            fs_err::create_dir_all(&place).or_fail(context)?;
+        } else {
+            fs_err::write(&place, "").or_fail(context)?;
+        }
+        Ok(place)
+    };
+    others.iter().map(place).collect()
+}
+
+/// A detached copy of the mount at `/dev/shm` of another container's process. A mount can only be copied from inside its
+/// namespace. What answers there is the other container's choice, so it must be a memory file system: a link or a bind
+/// mount elsewhere would hand this container something it was not given.
+fn shared_memory(pid: i32, outside: &Outside) -> Result<OwnedFd, Failure> {
+    let context = || "cannot take the other container's `/dev/shm`".to_owned();
+    let path = format!("/proc/{pid}/ns/mnt");
+    let theirs = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).or_fail(context)?;
+    setns(theirs, CloneFlags::CLONE_NEWNS).or_fail(context)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let copy = rustix::mount::open_tree(CWD, "/dev/shm", flags).or_fail(context);
+    outside.come_back()?;
+    let copy = copy?;
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    match rustix::fs::fstatfs(&copy) {
+        Ok(found) if found.f_type == TMPFS_MAGIC => Ok(copy),
+        _ => Err(Failure::new(Kind::InvalidInput, "the other container's `/dev/shm` is no shared memory")),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), Failure> {
+    match fs_err::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Failure::caused("cannot make the mount point", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Outside {
     /// Returns to the namespace the monitor came from. The other one has no process left then, and its mounts with it.
     pub fn leave(self) -> Result<(), Failure> {
+        self.come_back()?;
+        for place in &self.places {
+            // An empty file or directory, or what somebody else put there.
+            fs_err::remove_dir(place).or_else(|_| fs_err::remove_file(place)).ok();
+        }
+        if let Some(directory) = self.places.first().and_then(|place| place.parent()) {
+            fs_err::remove_dir(directory).ok();
+        }
+        fs_err::remove_dir(&self.shm).ok();
+        fs_err::remove_dir(&self.rootfs).or_fail(|| "cannot remove the mount point".into())
+    }
+
+    fn come_back(&self) -> Result<(), Failure> {
         setns(&self.namespace, CloneFlags::CLONE_NEWNS).or_fail(|| "cannot leave the mount namespace".into())?;
         // Entering a mount namespace means entering its root, which need not be the root the caller lived in.
         rustix::process::fchdir(&self.root).or_fail(|| "cannot return to the root directory".into())?;
-        rustix::process::chroot(".").or_fail(|| "cannot return to the root directory".into())?;
-        fs_err::remove_dir(&self.rootfs).or_fail(|| "cannot remove the mount point".into())
+        rustix::process::chroot(".").or_fail(|| "cannot return to the root directory".into())
     }
 }

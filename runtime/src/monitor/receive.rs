@@ -1,4 +1,4 @@
-//! Receiving the first frame and the descriptor that comes with it.
+//! Receiving the first frame and the descriptors that come with it.
 
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -6,39 +6,39 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use mica_runtime::frame::{Decoder, Frame};
-use mica_runtime::request::Request;
+use mica_runtime::request::{DESCRIPTORS, Request};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-/// The request and the mount of the root file system, if one came along.
-pub fn request(mut socket: &UnixStream) -> io::Result<(Request, Option<OwnedFd>)> {
+/// The request and the descriptors that came along.
+pub fn request(mut socket: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 64 << 10];
-    let (mut read, root) = first_bytes(socket, &mut buffer)?;
+    let (mut read, descriptors) = first_bytes(socket, &mut buffer)?;
     loop {
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         decoder.push(buffer.get(..read).unwrap_or_default());
         match decoder.next_frame().map_err(io::Error::other)? {
-            Some(Frame::Request(json)) => return Ok((serde_json::from_slice(&json)?, root)),
+            Some(Frame::Request(json)) => return Ok((serde_json::from_slice(&json)?, descriptors)),
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
             None => read = socket.read(&mut buffer)?,
         }
     }
 }
 
-fn first_bytes(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn first_bytes(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = rustix::io::retry_on_intr(|| {
         rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
-    let mut root = None;
+    let mut received = Vec::new();
     for part in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            root = descriptors.last().or(root);
+            received.extend(descriptors);
         }
     }
-    Ok((message.bytes, root))
+    Ok((message.bytes, received))
 }

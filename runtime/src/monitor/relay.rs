@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use mica_runtime::frame::{CHUNK, Frame, Stream};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -15,8 +16,9 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::client::{Client, SLOW};
+use crate::client::Client;
 use crate::console;
+use crate::health::Watch;
 use crate::log::Log;
 use crate::stdio::Ours;
 
@@ -25,7 +27,7 @@ const INPUT_LIMIT: usize = 1 << 20;
 /// How much output is taken after the end. A process outside the container that holds the pipe must not hold the monitor.
 const DRAIN_LIMIT: usize = 8 << 20;
 /// How long after the end a silent pipe is waited for.
-const DRAIN_GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const DRAIN_GRACE: Duration = Duration::from_millis(200);
 
 /// What a relay does at the edges.
 #[derive(Debug, Default)]
@@ -36,24 +38,37 @@ pub struct Rules {
     pub die_with_client: bool,
 }
 
-/// Everything between one process and its clients.
+/// Everything between one process after the other and their clients.
 #[derive(Debug)]
 pub struct Relay {
-    pid: i32,
     rules: Rules,
     signals: SignalFd,
     listener: Option<UnixListener>,
-    greeting: Frame,
+    current: Current,
+    /// True before the first process, after the last, and between two.
+    between: bool,
+    clients: Vec<Client>,
+    /// Those that came between two processes.
+    waiting: Vec<UnixStream>,
+    watch: Option<Watch>,
+    terminal_size: Option<(u16, u16)>,
+    told_to_end: bool,
+    log: Option<Log>,
+    log_error: Option<io::Error>,
+    buffer: Vec<u8>,
+}
+
+/// The process that runs, or the last one.
+#[derive(Debug, Default)]
+struct Current {
+    pid: i32,
+    start: u64,
     streams: Ours,
     input: Vec<u8>,
     given: usize,
     input_ends: bool,
-    clients: Vec<Client>,
-    log: Option<Log>,
-    log_error: Option<io::Error>,
     exited: Option<i32>,
     drained: usize,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +78,7 @@ enum Source {
     Output(Stream),
     Input,
     Client(usize),
+    Check,
 }
 
 /// The signals a monitor takes notice of. Blocked before the process exists, or its end could be missed.
@@ -76,29 +92,23 @@ pub fn block_signals() -> io::Result<SignalFd> {
 }
 
 impl Relay {
-    /// A relay for a process that runs, whose first client is told so.
-    pub fn new(pid: i32, signals: SignalFd, streams: Ours, first: UnixStream, rules: Rules) -> io::Result<Self> {
-        let start = mica_runtime::start_time(pid).unwrap_or(0);
-        let greeting = Frame::Started { pid, start };
-        let mut relay = Self {
-            pid,
+    /// A relay without a process.
+    pub fn new(signals: SignalFd, rules: Rules) -> Self {
+        Self {
             rules,
             signals,
             listener: None,
-            greeting,
-            streams,
-            input: Vec::new(),
-            given: 0,
-            input_ends: false,
+            current: Current { exited: Some(0), ..Current::default() },
+            between: true,
             clients: Vec::new(),
+            waiting: Vec::new(),
+            watch: None,
+            terminal_size: None,
+            told_to_end: false,
             log: None,
             log_error: None,
-            exited: None,
-            drained: 0,
             buffer: vec![0; CHUNK],
-        };
-        relay.admit(first, true)?;
-        Ok(relay)
+        }
     }
 
     /// Also writes a log and takes further clients.
@@ -109,19 +119,52 @@ impl Relay {
         self
     }
 
+    /// A process runs. Those who waited for it are told so.
+    pub fn begin(&mut self, pid: i32, streams: Ours, watch: Option<Watch>) {
+        self.watch = watch;
+        let start = mica_runtime::start_time(pid).unwrap_or(0);
+        self.current = Current { pid, start, streams, ..Current::default() };
+        self.between = false;
+        for socket in std::mem::take(&mut self.waiting) {
+            self.admit(socket, false).ok();
+        }
+    }
+
+    /// Admits the client that asked for the process.
+    pub fn admit_first(&mut self, socket: UnixStream) -> io::Result<()> {
+        self.admit(socket, true)
+    }
+
+    /// The size that a client has last given to the terminal.
+    pub fn terminal_size(&self) -> Option<(u16, u16)> {
+        self.terminal_size
+    }
+
+    /// True once a signal has told the monitor to end, and the process with it.
+    pub fn is_told_to_end(&self) -> bool {
+        self.told_to_end
+    }
+
     /// Relays until the process has ended and its output is drained. Returns its status as a shell sees it.
     pub fn run(&mut self) -> io::Result<i32> {
         // The process may have ended before the signal descriptor existed for it.
         self.reap();
         loop {
-            let ready = self.wait()?;
+            let grace = match (self.current.exited, &self.watch) {
+                (Some(_), _) => (!self.output_ended()).then_some(DRAIN_GRACE),
+                (None, watch) => watch.as_ref().map(Watch::patience),
+            };
+            let ready = self.wait(grace)?;
             let idle = ready.is_empty();
             for (source, flags) in ready {
                 self.serve(source, flags);
             }
             self.flush();
-            if let Some(code) = self.exited
-                && (idle || self.output_ended() || self.drained > DRAIN_LIMIT)
+            if let (None, Some(watch)) = (self.current.exited, &mut self.watch) {
+                watch.turn();
+            }
+            if let Some(code) = self.current.exited
+                && (idle || self.output_ended() || self.current.drained > DRAIN_LIMIT)
             {
                 if let Some(log) = &mut self.log {
                     let finished = log.finish();
@@ -137,42 +180,77 @@ impl Relay {
         self.log_error.as_ref()
     }
 
-    /// Tells every client of the end and stays until each has read it all or has gone.
-    pub fn finish(mut self, code: i32) {
-        self.listener = None;
-        self.streams = Ours::default();
-        for client in &mut self.clients {
+    /// Tells every client of the end. They get what is left to them and go.
+    pub fn tell(&mut self, code: i32) {
+        self.current.streams = Ours::default();
+        self.watch = None;
+        self.between = true;
+        for client in self.clients.iter_mut().filter(|client| !client.leaving) {
             client.send(&Frame::Exited(code));
+            client.leaving = true;
         }
         self.flush();
-        while self.clients.iter().any(|client| client.unsent() > 0) {
-            self.clients.retain(|client| client.unsent() > 0);
-            let Ok(ready) = self.wait() else { return };
-            for (source, flags) in ready {
-                self.serve(source, flags);
+    }
+
+    /// Waits before the next process; false when there is to be none.
+    pub fn pause(&mut self, length: Duration, is_stopped: impl Fn() -> bool) -> io::Result<bool> {
+        let until = Instant::now() + length;
+        loop {
+            if self.told_to_end || is_stopped() {
+                return Ok(false);
             }
-            self.flush();
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(true);
+            }
+            self.turn(Some(rest))?;
         }
     }
 
-    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let slow = self.exited.is_none() && self.clients.iter().any(|client| client.unsent() >= SLOW);
-        let full = self.input.len() - self.given >= INPUT_LIMIT;
+    /// Stays until each client has read everything or has gone. Nobody new is heard.
+    pub fn finish(mut self) {
+        self.listener = None;
+        self.waiting.clear();
+        while !self.clients.is_empty() {
+            if self.turn(None).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Serves everybody who is ready.
+    fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        for (source, flags) in self.wait(patience)? {
+            self.serve(source, flags);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// What is ready; nothing when patience ends first.
+    fn wait(&self, patience: Option<Duration>) -> io::Result<Vec<(Source, PollFlags)>> {
+        let slow = self.current.exited.is_none() && self.clients.iter().any(Client::is_slow);
+        let full = self.current.input.len() - self.current.given >= INPUT_LIMIT;
         let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
         if let Some(listener) = &self.listener {
             sources.push((Source::Listener, listener.as_fd(), PollFlags::IN));
         }
-        for (stream, fd) in [(Stream::Stdout, &self.streams.output), (Stream::Stderr, &self.streams.error)] {
+        for (stream, fd) in
+            [(Stream::Stdout, &self.current.streams.output), (Stream::Stderr, &self.current.streams.error)]
+        {
             if let Some(fd) = fd
                 && !slow
             {
                 sources.push((Source::Output(stream), fd.as_fd(), PollFlags::IN));
             }
         }
-        if let Some(fd) = &self.streams.input
-            && self.given < self.input.len()
+        if let Some(fd) = &self.current.streams.input
+            && self.current.given < self.current.input.len()
         {
             sources.push((Source::Input, fd.as_fd(), PollFlags::OUT));
+        }
+        if let Some(report) = self.watch.as_ref().and_then(Watch::report) {
+            sources.push((Source::Check, report, PollFlags::IN));
         }
         for (at, client) in self.clients.iter().enumerate() {
             // Polling for nothing still tells of a client that has gone.
@@ -182,8 +260,11 @@ impl Relay {
             sources.push((Source::Client(at), client.as_fd(), flags));
         }
         let mut polled: Vec<_> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        let grace = (self.exited.is_some() && !self.output_ended()).then_some(&DRAIN_GRACE);
-        rustix::io::retry_on_intr(|| poll(&mut polled, grace))?;
+        let patience = patience.map(|patience| Timespec {
+            tv_sec: patience.as_secs() as i64,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        });
+        rustix::io::retry_on_intr(|| poll(&mut polled, patience.as_ref()))?;
         let flags: Vec<_> = polled.iter().map(PollFd::revents).collect();
         let answers = sources.iter().zip(flags).filter(|(_, flags)| !flags.is_empty());
         // Clients last to first, so that one that goes does not shift those still to be served.
@@ -195,18 +276,27 @@ impl Relay {
             Source::Signals => self.take_signals(),
             Source::Listener => {
                 if let Some(Ok((socket, _))) = self.listener.as_ref().map(UnixListener::accept) {
-                    self.admit(socket, false).ok();
+                    if self.between {
+                        self.waiting.push(socket);
+                    } else {
+                        self.admit(socket, false).ok();
+                    }
                 }
             }
             Source::Output(stream) => self.take_output(stream),
             Source::Input => self.give_input(),
+            Source::Check => {
+                if let Some(watch) = &mut self.watch {
+                    watch.listen(&mut self.buffer);
+                }
+            }
             Source::Client(at) => self.serve_client(at, flags),
         }
     }
 
     fn admit(&mut self, socket: UnixStream, first: bool) -> io::Result<()> {
         let mut client = Client::new(socket, first)?;
-        client.send(&self.greeting);
+        client.send(&Frame::Started { pid: self.current.pid, start: self.current.start });
         if client.flush() {
             self.clients.push(client);
         } else if first {
@@ -220,9 +310,12 @@ impl Relay {
             let signal = Signal::try_from(info.ssi_signo as i32);
             if let Ok(signal) = signal
                 && signal != Signal::SIGCHLD
-                && self.exited.is_none()
             {
-                kill(Pid::from_raw(self.pid), signal).ok();
+                self.told_to_end = true;
+                if self.current.exited.is_some() {
+                    continue;
+                }
+                kill(Pid::from_raw(self.current.pid), signal).ok();
             }
         }
         self.reap();
@@ -232,20 +325,21 @@ impl Relay {
     fn reap(&mut self) {
         loop {
             let code = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid.as_raw() == self.pid => code,
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid.as_raw() == self.pid => 128 + signal as i32,
+                Ok(WaitStatus::Exited(pid, code)) if pid.as_raw() == self.current.pid => code,
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid.as_raw() == self.current.pid => 128 + signal as i32,
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
-            self.exited = Some(code);
+            self.current.exited = Some(code);
             // The last holder of the terminal's other end: without it the terminal reads as ended.
-            self.streams.terminal = None;
-            self.streams.input = None;
+            self.current.streams.terminal = None;
+            self.current.streams.input = None;
         }
     }
 
     fn take_output(&mut self, stream: Stream) {
-        let slot = if stream == Stream::Stdout { &mut self.streams.output } else { &mut self.streams.error };
+        let slot =
+            if stream == Stream::Stdout { &mut self.current.streams.output } else { &mut self.current.streams.error };
         let Some(fd) = slot else { return };
         match rustix::io::read(&*fd, &mut *self.buffer) {
             // EIO is how a terminal says that its other end is closed.
@@ -261,8 +355,8 @@ impl Relay {
                 for client in &mut self.clients {
                     client.send_output(stream, bytes);
                 }
-                if self.exited.is_some() {
-                    self.drained += count;
+                if self.current.exited.is_some() {
+                    self.current.drained += count;
                 }
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -271,23 +365,23 @@ impl Relay {
     }
 
     fn give_input(&mut self) {
-        let Some(fd) = &self.streams.input else { return };
-        while self.given < self.input.len() {
-            match rustix::io::write(fd, self.input.get(self.given..).unwrap_or_default()) {
-                Ok(count) => self.given += count,
+        let Some(fd) = &self.current.streams.input else { return };
+        while self.current.given < self.current.input.len() {
+            match rustix::io::write(fd, self.current.input.get(self.current.given..).unwrap_or_default()) {
+                Ok(count) => self.current.given += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
                 Err(_) => {
                     // The process has closed its input: what was meant for it is dropped, as a shell's pipe would.
-                    self.streams.input = None;
+                    self.current.streams.input = None;
                     break;
                 }
             }
         }
-        self.input.clear();
-        self.given = 0;
-        if self.input_ends {
-            self.streams.input = None;
+        self.current.input.clear();
+        self.current.given = 0;
+        if self.current.input_ends {
+            self.current.streams.input = None;
         }
     }
 
@@ -311,7 +405,12 @@ impl Relay {
             }
         }
         client.gave_input |= frames.iter().any(|frame| matches!(frame, Frame::Stdin(_) | Frame::CloseStdin));
-        let no_more = client.silent && (client.gave_input || client.first);
+        client.quiet |= frames.contains(&Frame::Quiet);
+        if client.leaving {
+            // It has had its process; the next one is not its business.
+            frames.clear();
+        }
+        let no_more = !client.leaving && client.silent && (client.gave_input || client.first);
         for frame in frames {
             self.obey(frame);
         }
@@ -326,13 +425,14 @@ impl Relay {
 
     fn obey(&mut self, frame: Frame) {
         match frame {
-            Frame::Stdin(bytes) if self.streams.input.is_some() && !self.input_ends => {
-                self.input.extend_from_slice(&bytes);
+            Frame::Stdin(bytes) if self.current.streams.input.is_some() && !self.current.input_ends => {
+                self.current.input.extend_from_slice(&bytes);
                 self.give_input();
             }
             Frame::CloseStdin if self.rules.stdin_once => self.end_input(),
             Frame::Resize(rows, columns) => {
-                if let Some(terminal) = &self.streams.terminal {
+                self.terminal_size = Some((rows, columns));
+                if let Some(terminal) = &self.current.streams.terminal {
                     console::resize(terminal, rows, columns).ok();
                 }
             }
@@ -342,24 +442,29 @@ impl Relay {
 
     /// A terminal has no end of input but the one its user types.
     fn end_input(&mut self) {
-        if self.streams.terminal.is_none() {
-            self.input_ends = true;
+        if self.current.streams.terminal.is_none() {
+            self.current.input_ends = true;
             self.give_input();
         }
     }
 
     fn forget(&mut self, client: &Client) {
+        if client.leaving {
+            return;
+        }
         if self.rules.stdin_once && (client.gave_input || client.first) {
             self.end_input();
         }
-        if client.first && self.rules.die_with_client && self.exited.is_none() {
-            kill(Pid::from_raw(self.pid), Signal::SIGKILL).ok();
+        if client.first && self.rules.die_with_client && self.current.exited.is_none() {
+            kill(Pid::from_raw(self.current.pid), Signal::SIGKILL).ok();
         }
     }
 
     fn flush(&mut self) {
         for at in (0..self.clients.len()).rev() {
-            if self.clients.get_mut(at).is_some_and(|client| !client.flush()) {
+            let Some(client) = self.clients.get_mut(at) else { continue };
+            let present = client.flush();
+            if !present || (client.leaving && client.unsent() == 0) {
                 let client = self.clients.remove(at);
                 self.forget(&client);
             }
@@ -374,6 +479,6 @@ impl Relay {
 
     fn output_ended(&self) -> bool {
         let open = |fd: &Option<OwnedFd>| fd.is_some();
-        !open(&self.streams.output) && !open(&self.streams.error)
+        !open(&self.current.streams.output) && !open(&self.current.streams.error)
     }
 }

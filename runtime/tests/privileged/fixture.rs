@@ -1,12 +1,13 @@
 //! A container to test with: root file system, bundle, directories, and what is left of it afterwards.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mica_engine::Kind;
+use mica_engine::container::RestartPolicy;
 use mica_engine::runtime::{
-    ExecRequest, ExitRecord, LogTarget, RunState, Runtime, Session, SessionEvent, SessionInput, StartRequest,
+    Descriptors, ExecRequest, ExitRecord, LogFilesTarget, LogTarget, RunState, Runtime, Session, SessionEvent,
+    SessionInput, StartRequest,
 };
 use mica_runtime::MonitorRuntime;
 use rustix::fs::CWD;
@@ -108,13 +109,26 @@ impl Fixture {
             bundle,
             run_dir: self.run_dir(),
             state_dir: self.directory.path().join("state"),
-            log: Some(LogTarget { path: self.log(), max_size: None, max_files: 1 }),
+            log: Some(LogTarget::Files(LogFilesTarget {
+                path: self.log(),
+                max_size: None,
+                max_files: 1,
+                attributes: Default::default(),
+            })),
             terminal: self.config["process"]["terminal"].as_bool().unwrap(),
             terminal_size: None,
             stdin: true,
             stdin_once: true,
             on_exit: None,
             die_with_client: false,
+            init: None,
+            lenders: Vec::new(),
+            shm_of: None,
+            restart: RestartPolicy::No,
+            health: None,
+            events: None,
+            joins_network: false,
+            transient: Vec::new(),
             oci_runtime: None,
         }
     }
@@ -149,6 +163,7 @@ impl Fixture {
             terminal_size: None,
             stdin: true,
             detach: false,
+            events: None,
         }
     }
 
@@ -174,9 +189,9 @@ impl Fixture {
     }
 
     /// A detached mount of the root directory, as a storage driver makes one.
-    pub fn root_mount(&self) -> OwnedFd {
+    pub fn root_mount(&self) -> Descriptors {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        rustix::mount::open_tree(CWD, self.root(), flags).unwrap()
+        rustix::mount::open_tree(CWD, self.root(), flags).unwrap().into()
     }
 }
 

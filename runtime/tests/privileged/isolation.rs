@@ -113,7 +113,10 @@ fn privileged_the_monitor_cannot_be_overwritten() {
         let mut fixture = Fixture::new(&runtime, &["sh", "-c", "echo up; cat"]);
         // A file of its own: another test's monitor would keep the common one busy.
         let monitor = fixture.directory.path().join("mica-monitor");
-        fs_err::copy(&fixture.runtime.monitor, &monitor).unwrap();
+        // Copied by another program: a process that a test beside this one forks would keep our descriptor of it open for
+        // writing, and such a file cannot be executed (ETXTBSY).
+        let copied = std::process::Command::new("cp").arg(&fixture.runtime.monitor).arg(&monitor).status().unwrap();
+        assert!(copied.success());
         fixture.runtime.monitor = monitor;
         block_on(async {
             let mut session = fixture.start().await;

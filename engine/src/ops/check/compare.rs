@@ -84,6 +84,12 @@ impl Check<'_> {
         self.report.layers = layers.len() as u64;
         self.report.blobs = blobs.len() as u64;
         self.report.chains = rows.len() as u64;
+        let unflushed = rows.iter().filter(|row| row.unflushed).count();
+        if unflushed > 0 {
+            self.report.notes.push(format!(
+                "{unflushed} unpacked layers were not on the disk when the machine went down; each is unpacked again from its blob when it is needed"
+            ));
+        }
         let mut seen = std::collections::BTreeSet::new();
         let mut tasks = Vec::new();
         for row in rows {
@@ -155,6 +161,9 @@ impl Engine {
         quick: bool,
         bad: &mut Vec<(Digest, String)>,
     ) -> Result<Option<Fault>> {
+        if row.unflushed {
+            return Ok(None);
+        }
         if row.broken {
             return Ok(Some(Fault::Object("is marked as damaged".to_owned())));
         }

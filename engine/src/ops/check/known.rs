@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::ops::images::summaries;
 use crate::store::images::{collect, digest, parsed};
+use crate::store::manifests;
 use crate::{Reference, Result};
 
 /// The rows that say what is hit.
@@ -14,7 +15,7 @@ use crate::{Reference, Result};
 pub(super) struct Known {
     /// Image names by the layers they need.
     by_layer: BTreeMap<DiffId, BTreeSet<String>>,
-    /// Image names by their documents.
+    /// Image names by their documents, and by the blobs that their manifests list.
     by_document: BTreeMap<Digest, BTreeSet<String>>,
     /// Stacks of images, containers and cached build steps, each once.
     pub(super) stacks: BTreeSet<Vec<DiffId>>,
@@ -36,8 +37,17 @@ impl Known {
             for layer in &stack {
                 known.by_layer.entry(layer.clone()).or_default().insert(name.clone());
             }
-            for document in image.manifest.iter().chain([&image.id]) {
-                known.by_document.entry(document.clone()).or_default().insert(name.clone());
+            known.by_document.entry(image.id.clone()).or_default().insert(name.clone());
+            for manifest in manifests::of_image(db, &image.id)? {
+                let own = image.came_with.iter().filter(|(_, with)| with.manifest.as_ref() == Some(&manifest));
+                let mut names: BTreeSet<String> = own.map(|(reference, _)| reference.familiar()).collect();
+                if names.is_empty() {
+                    names.insert(name.clone());
+                }
+                let blobs = manifests::blobs_of(db, &manifest)?.into_iter().map(|(_, blob, _)| blob);
+                for document in blobs.chain([manifest]) {
+                    known.by_document.entry(document).or_default().extend(names.clone());
+                }
             }
             known.stacks.insert(stack);
         }
@@ -83,13 +93,15 @@ pub(super) struct ChainRow {
     pub(super) key: String,
     pub(super) linear: bool,
     pub(super) broken: bool,
+    /// Broken for all that is known: it was not on the disk when the machine went down.
+    pub(super) unflushed: bool,
 }
 
 /// Every chain on every driver.
 pub(super) fn chains(db: &Connection) -> Result<Vec<ChainRow>> {
     collect(
         db,
-        "SELECT s.driver, s.chain_id, s.parent, s.diff_id, s.key, s.linear, coalesce(o.broken, 1)
+        "SELECT s.driver, s.chain_id, s.parent, s.diff_id, s.key, s.linear, coalesce(o.broken, 1), o.boot IS NOT NULL
          FROM snapshots s LEFT JOIN objects o ON o.driver = s.driver AND o.key = s.key",
         [],
         |row| {
@@ -101,6 +113,7 @@ pub(super) fn chains(db: &Connection) -> Result<Vec<ChainRow>> {
                 key: row.get(4)?,
                 linear: row.get(5)?,
                 broken: row.get(6)?,
+                unflushed: row.get::<_, bool>(6)? && row.get(7)?,
             })
         },
     )

@@ -14,6 +14,7 @@ use mica_storage_loader::Driver;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Check;
+use crate::download::is_awaited;
 use crate::storage::reap::Patience;
 use crate::store::container_state::{Observed, monitored, observe};
 use crate::store::images::{self, collect};
@@ -48,7 +49,7 @@ impl Check<'_> {
             let Ok(driver) = self.engine.driver(&record.driver) else { continue };
             let level = if self.options.quick { CheckLevel::Present } else { CheckLevel::Deep };
             if let Err(error) = driver.check(ObjectKind::Rw, crate::storage::key(&record.id)?, level)
-                && store.find_container(&record.id).is_ok()
+                && store.find_container(&record.id).is_ok_and(|now| now.driver == record.driver)
             {
                 self.damage(format!("container `{name}` ({id}) has lost its writable layer: {error}"), Vec::new());
                 self.remedy(format!("what it wrote is gone: `mica rm {name}`"));
@@ -135,7 +136,11 @@ impl Check<'_> {
             }
         }
         for name in names_in(&content.join("ingest"))? {
-            let Ok(file) = fs_err::File::open(content.join("ingest").join(&name)) else { continue };
+            let path = content.join("ingest").join(&name);
+            let Ok(file) = fs_err::File::open(&path) else { continue };
+            if file.metadata().is_ok_and(|found| is_awaited(&path, &found)) {
+                continue;
+            }
             if flock(file.as_fd(), FlockOperation::NonBlockingLockShared).is_ok() {
                 self.garbage(format!("`content/ingest/{name}` was left by a command that died"));
             }

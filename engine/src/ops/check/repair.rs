@@ -16,7 +16,7 @@ use super::{Check, Damage};
 use crate::store::images::collect;
 use crate::store::layers::{self, LayerRow};
 use crate::store::locks::LockName;
-use crate::store::{Flush, images};
+use crate::store::{Flush, images, manifests};
 use crate::{Engine, Error, Result};
 
 impl Check<'_> {
@@ -35,15 +35,19 @@ impl Check<'_> {
                 continue;
             }
             let layer = by_blob.get(&blob);
-            let images =
-                layer.map_or_else(|| self.known.of_document(&blob), |layer| self.known.of_layer(&layer.diff_id));
+            // Names of one image may have come with manifests that list other forms of a layer, so both are asked.
+            let mut hit = BTreeSet::from_iter(self.known.of_document(&blob));
+            hit.extend(layer.into_iter().flat_map(|layer| self.known.of_layer(&layer.diff_id)));
+            let images = Vec::from_iter(hit);
             self.damage(format!("blob `{blob}` {fault}; {}", hits(&images)), images.clone());
             if !self.options.repair {
                 continue;
             }
             match layer {
                 Some(layer) => {
-                    if self.engine.write_again(&self.known, layer)? {
+                    if self.engine.take_other_form(layer, &self.bad_blobs)?
+                        || self.engine.write_again(&self.known, layer)?
+                    {
                         self.bad_blobs.remove(&blob);
                         self.mended();
                     } else {
@@ -191,6 +195,24 @@ impl Engine {
         Ok(keys)
     }
 
+    /// Keeps another form of a layer in place of a damaged one; true when there is a sound one. What lists the damaged one goes
+    /// out in another form from then on, unless it is pulled or loaded again.
+    fn take_other_form(&self, layer: &LayerRow, bad: &BTreeMap<Digest, String>) -> Result<bool> {
+        let forms = self.store().read(|db| manifests::forms_of_layer(db, &layer.diff_id))?;
+        let Some(sound) = forms.into_iter().find(|form| *form != layer.blob && !bad.contains_key(form)) else {
+            return Ok(false);
+        };
+        let fail = || Error::database("choose a layer's blob");
+        self.store().write(Flush::Now, |db| {
+            db.execute("UPDATE layers SET blob = ?2 WHERE diff_id = ?1", [layer.diff_id.0.as_str(), sound.as_str()])
+                .map_err(fail())?;
+            manifests::forget_blob(db, &layer.blob)?;
+            db.execute("DELETE FROM blobs WHERE digest = ?1", [layer.blob.as_str()]).map(drop).map_err(fail())
+        })?;
+        self.store().remove_blob(&layer.blob)?;
+        Ok(true)
+    }
+
     /// Writes a layer's archive again from where it is unpacked; true when that gave the same bytes.
     fn write_again(&self, known: &Known, layer: &LayerRow) -> Result<bool> {
         let rows = self.store().read(chains)?;
@@ -227,6 +249,7 @@ impl Engine {
                 db.execute("UPDATE layers SET blob = ?2 WHERE diff_id = ?1", [layer.diff_id.0.as_str(), blob.as_str()])
                     .map_err(fail())?;
                 if blob != layer.blob {
+                    manifests::forget_blob(db, &layer.blob)?;
                     db.execute("DELETE FROM blobs WHERE digest = ?1", [layer.blob.as_str()]).map_err(fail())?;
                 }
                 Ok(())
@@ -239,7 +262,8 @@ impl Engine {
         Ok(false)
     }
 
-    /// An image whose manifest is damaged keeps its ID, its names and its layers, and loses the digest it came with.
+    /// An image whose manifest is damaged keeps its ID, its names and its layers, and loses the digest it came with; so does one
+    /// whose manifest lists a damaged blob of a layer that has another one.
     fn drop_manifest(&self, blob: &Digest) -> Result<bool> {
         let fail = || Error::database("forget a manifest");
         let dropped = self.store().write(Flush::Now, |db| {
@@ -252,7 +276,8 @@ impl Engine {
             if !others.is_empty() {
                 return Ok(false);
             }
-            db.execute("UPDATE images SET manifest = NULL WHERE manifest = ?1", [blob.as_str()]).map_err(fail())?;
+            manifests::forget_blob(db, blob)?;
+            db.execute("DELETE FROM manifests WHERE digest = ?1", [blob.as_str()]).map_err(fail())?;
             db.execute("DELETE FROM blobs WHERE digest = ?1", [blob.as_str()]).map_err(fail())?;
             Ok(true)
         })?;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::Check;
 use super::known::{ChainRow, Known, chains, hits};
 use crate::store::images::{self, collect, digest};
-use crate::store::{Flush, layers};
+use crate::store::{Flush, layers, manifests};
 use crate::{Engine, Error, Kind, Reference, Result};
 
 impl Check<'_> {
@@ -34,7 +34,9 @@ impl Check<'_> {
     /// Blobs that rows name and that have no row: sound ones get it back.
     fn documents(&mut self) -> Result<()> {
         let sql = "SELECT id, NULL FROM images WHERE id NOT IN (SELECT digest FROM blobs)
-                   UNION SELECT manifest, NULL FROM images WHERE manifest NOT IN (SELECT digest FROM blobs)
+                   UNION SELECT digest, NULL FROM manifests WHERE digest NOT IN (SELECT digest FROM blobs)
+                   UNION SELECT blob, NULL FROM manifest_blobs WHERE blob NOT IN (SELECT digest FROM blobs)
+                   AND blob NOT IN (SELECT blob FROM layers)
                    UNION SELECT blob, diff_id FROM layers WHERE blob NOT IN (SELECT digest FROM blobs)";
         let store = self.engine.store();
         let lost: Vec<(Digest, Option<DiffId>)> = store.read(|db| {
@@ -181,11 +183,12 @@ impl Engine {
     /// Gives a layer its row back when a blob is found that holds it.
     fn find_layer(&self, image: &Digest, position: usize, layer: &DiffId) -> Result<bool> {
         let mut candidates = vec![layer.0.clone()];
-        let manifest = self.store().read(|db| images::one(db, image))?.and_then(|row| row.manifest);
-        let manifest = manifest.and_then(|digest| self.store().read_document(&digest).ok());
-        let manifest = manifest.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-        let named = manifest.and_then(|manifest| manifest["layers"][position]["digest"].as_str()?.parse().ok());
-        candidates.extend(named);
+        for manifest in self.store().read(|db| manifests::of_image(db, image))? {
+            let Ok(bytes) = self.store().read_document(&manifest) else { continue };
+            let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(&bytes) else { continue };
+            candidates
+                .extend(manifest["layers"][position]["digest"].as_str().and_then(|text| text.parse::<Digest>().ok()));
+        }
         for blob in candidates {
             let mut file = match self.store().open_blob(&blob) {
                 Ok(file) => file,
@@ -200,7 +203,7 @@ impl Engine {
             let row =
                 layers::LayerRow { diff_id: layer.clone(), blob, blob_size: found.blob_size, size: found.diff_size };
             let rows = layers::NewRows { layers: vec![row], ..layers::NewRows::default() };
-            self.store().write(Flush::Now, |db| layers::insert(db, "", &rows, None))?;
+            self.store().write(Flush::Now, |db| layers::insert(db, "", &rows, &layers::OnDisk::All))?;
             return Ok(true);
         }
         Ok(false)

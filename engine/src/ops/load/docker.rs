@@ -2,12 +2,9 @@
 
 use serde::Deserialize;
 
-use super::members::{Members, corrupt, refused, verify};
 use super::{Announced, LayerBytes, config_of};
+use crate::layout::{MANIFEST, Members, corrupt, refused, verify};
 use crate::{Reference, Result};
-
-/// The member that makes an archive one of Docker's.
-pub(super) const MANIFEST: &str = "manifest.json";
 
 /// One entry of `manifest.json`.
 #[derive(Debug, Deserialize)]
@@ -20,11 +17,10 @@ struct Entry {
     layers: Option<Vec<String>>,
 }
 
-/// What the archive says it holds.
-pub(super) fn announced(members: &Members) -> Result<Vec<Announced>> {
-    let bytes = members.document(MANIFEST)?;
+/// What `manifest.json` says the archive holds.
+pub(super) fn announced(members: &Members, bytes: &[u8]) -> Result<Vec<Announced>> {
     let entries: Vec<Entry> =
-        serde_json::from_slice(&bytes).map_err(|error| refused(format!("`{MANIFEST}` cannot be read: {error}")))?;
+        serde_json::from_slice(bytes).map_err(|error| refused(format!("`{MANIFEST}` cannot be read: {error}")))?;
     entries.into_iter().map(|entry| image(members, entry)).collect()
 }
 
@@ -48,7 +44,7 @@ fn image(members: &Members, entry: Entry) -> Result<Announced> {
             Ok(LayerBytes { extent: members.find(name)?, expected })
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Announced { config_bytes, config, manifest: None, references, layers })
+    Ok(Announced { config_bytes, config, manifest: None, index: None, references, other_platform: None, layers })
 }
 
 /// The digest a member's name announces: `<hex>.json` or `blobs/sha256/<hex>`.

@@ -1,142 +1,164 @@
-//! The image specification's layout: `index.json`, manifests, configs and layers by digest.
+//! Layouts of the image specification, and skopeo's `dir:`: an index, manifests, configs and layers by digest.
 //!
 //! Every descriptor is held to its word: size, digest and media type. A document that can be read as a manifest and as an
 //! index is refused (CVE-2021-41190), and URLs of foreign layers are never asked for.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mica_layer::Digest;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::members::{Members, corrupt, refused};
-use super::{Announced, LayerBytes, config_of};
-use crate::{Kind, Reference, Result};
-
-/// The member that makes an archive a layout.
-pub(super) const INDEX: &str = "index.json";
+use super::{Announced, Group, LayerBytes, config_of};
+use crate::layout::{INDEX, MANIFEST, Members, corrupt, refused};
+use crate::manifest::{
+    Contents, Descriptor, Document, INDEXES, Index, MANIFESTS, Manifest, document, require_image_types,
+};
+use crate::ops::pull::is_image;
+use crate::{Error, Kind, Platform, Reference, Result};
 
 /// How deep indexes may be nested.
 const DEPTH_MAX: usize = 4;
 /// How many manifests are looked at.
 const MANIFESTS_MAX: usize = 1000;
 
-const INDEXES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] =
-    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-const LAYERS: [&str; 10] = [
-    "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-];
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: String,
-    digest: Digest,
-    size: u64,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    #[serde(default)]
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-}
-
-/// What the archive says it holds.
-pub(super) fn announced(members: &Members) -> Result<Vec<Announced>> {
+/// What a layout says it holds.
+pub(super) fn announced(members: &Members) -> Result<Vec<Group>> {
     let index: Index = document(&members.document(INDEX)?, INDEX, &INDEXES)?;
-    let mut images: Vec<Announced> = Vec::new();
-    let mut seen: Vec<Digest> = Vec::new();
+    let mut groups: Vec<(Digest, Group)> = Vec::new();
+    let mut count = 0;
     for descriptor in &index.manifests {
         let references = names(descriptor)?;
-        let mut found = Vec::new();
-        manifests(members, descriptor, DEPTH_MAX, &mut found)?;
-        for manifest in found {
-            // Writers repeat an image's entry for each of its names.
-            if let Some(at) = seen.iter().position(|digest| *digest == manifest.digest) {
-                images[at].references.extend(references.iter().cloned());
-                continue;
+        // Writers repeat an image's entry for each of its names.
+        if let Some((_, group)) = groups.iter_mut().find(|(digest, _)| *digest == descriptor.digest) {
+            if let Some(named) = group.images.iter_mut().find(|image| image.other_platform.is_none()) {
+                named.references.extend(references);
             }
-            if seen.len() >= MANIFESTS_MAX {
-                return Err(refused(format!("the archive has more than {MANIFESTS_MAX} images")));
-            }
-            images.push(image(members, &manifest, references.clone())?);
-            seen.push(manifest.digest);
+            continue;
         }
+        let group = self::group(members, descriptor, references)?;
+        count += group.images.len();
+        if count > MANIFESTS_MAX {
+            return Err(refused(format!("the archive has more than {MANIFESTS_MAX} images")));
+        }
+        groups.push((descriptor.digest.clone(), group));
     }
-    Ok(images)
+    Ok(groups.into_iter().map(|(_, group)| group).collect())
 }
 
-/// The image manifests behind a descriptor: itself, or those of an index that suit this machine.
-fn manifests(members: &Members, descriptor: &Descriptor, depth: usize, found: &mut Vec<Descriptor>) -> Result<()> {
-    if MANIFESTS.contains(&descriptor.media_type.as_str()) {
-        found.push(descriptor.clone());
-        return Ok(());
+/// What skopeo's `dir:` holds: one manifest or one index, and no name.
+pub(super) fn announced_in_dir(members: &Members, bytes: Vec<u8>) -> Result<Vec<Group>> {
+    let named = dir_document(bytes)?;
+    Ok(vec![group_of(members, named, Vec::new())?])
+}
+
+/// A manifest that stands in a member of its own and must say itself what it is.
+pub(crate) fn dir_document(bytes: Vec<u8>) -> Result<Document> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Own {
+        media_type: Option<String>,
+        manifests: Option<serde::de::IgnoredAny>,
     }
-    if !INDEXES.contains(&descriptor.media_type.as_str()) {
-        return Err(unknown("manifest", descriptor));
+    let own: Own =
+        serde_json::from_slice(&bytes).map_err(|error| refused(format!("`{MANIFEST}` cannot be read: {error}")))?;
+    let usual = if own.manifests.is_some() { INDEXES[0] } else { MANIFESTS[0] };
+    let named = Document::new(own.media_type.as_deref().unwrap_or(usual), bytes);
+    named.read()?;
+    Ok(named)
+}
+
+/// The images behind an entry of the layout.
+fn group(members: &Members, descriptor: &Descriptor, references: Vec<Reference>) -> Result<Group> {
+    group_of(members, listed(members, descriptor)?, references)
+}
+
+/// The images behind a document, in the order of its index.
+fn group_of(members: &Members, named: Document, references: Vec<Reference>) -> Result<Group> {
+    let named = Arc::new(named);
+    let mut found = Vec::new();
+    manifests(members, (&named, None), DEPTH_MAX, &mut found)?;
+    let host = Platform::host();
+    let rank = |platform: &Option<Platform>| platform.as_ref().and_then(|platform| host.rank(platform));
+    let best = (0..found.len()).min_by_key(|&at| rank(&found[at].1).unwrap_or(u32::MAX));
+    let mut images = Vec::new();
+    for (at, (document, platform)) in found.into_iter().enumerate() {
+        let mut image = image(members, &document)?;
+        if Some(at) == best {
+            image.references.clone_from(&references);
+        } else {
+            image.other_platform = Some(platform.unwrap_or_else(|| image.config.platform()));
+        }
+        image.index = (named.digest != document.digest).then(|| Arc::clone(&named));
+        images.push(image);
     }
+    if images.is_empty() {
+        return Err(refused(format!("the archive has none of the images that its index `{}` lists", named.digest)));
+    }
+    Ok(Group { images })
+}
+
+/// The image manifests behind a document: itself, or those of an index that are there.
+fn manifests(
+    members: &Members,
+    (document, platform): (&Document, Option<&Platform>),
+    depth: usize,
+    found: &mut Vec<(Document, Option<Platform>)>,
+) -> Result<()> {
+    let index = match document.read()? {
+        Contents::Manifest(_) => {
+            found.push((document.clone(), platform.cloned()));
+            return Ok(());
+        }
+        Contents::Index(index) => index,
+    };
     if depth == 0 {
         return Err(refused(format!("indexes are nested more than {DEPTH_MAX} deep")));
     }
-    let bytes = members.blob_document(&descriptor.digest, descriptor.size)?;
-    let index: Index = document(&bytes, descriptor.digest.as_str(), &[descriptor.media_type.as_str()])?;
-    let suits = |inner: &&Descriptor| {
-        inner.platform.as_ref().is_none_or(|platform| suits_this_machine(&platform.os, &platform.architecture))
-    };
+    if index.manifests.len() > MANIFESTS_MAX {
+        return Err(refused(format!("index `{}` lists more than {MANIFESTS_MAX} images", document.digest)));
+    }
     // An archive holds what one machine pulled: other platforms are listed and not there.
-    let present = |inner: &&Descriptor| members.contains(&super::members::blob_name(&inner.digest));
-    for inner in index.manifests.iter().filter(suits).filter(present) {
-        manifests(members, inner, depth - 1, found)?;
+    let present = |inner: &&Descriptor| members.contains(&members.naming.manifest(&inner.digest));
+    for inner in index.manifests.iter().filter(|inner| is_image(inner)).filter(present) {
+        if found.iter().any(|(known, _)| known.digest == inner.digest) {
+            continue;
+        }
+        let next = listed(members, inner)?;
+        manifests(members, (&next, inner.platform.as_ref().or(platform)), depth - 1, found)?;
     }
     Ok(())
 }
 
-fn suits_this_machine(os: &str, architecture: &str) -> bool {
-    os == "linux" && architecture == crate::ops::commit::architecture()
+/// Reads the manifest or index that a descriptor names.
+pub(crate) fn listed(members: &Members, descriptor: &Descriptor) -> Result<Document> {
+    let media_type = descriptor.media_type.as_str();
+    if !MANIFESTS.contains(&media_type) && !INDEXES.contains(&media_type) {
+        let message = format!(
+            "manifest `{}` has the media type `{}`, which is not an image's",
+            descriptor.digest,
+            descriptor.shown_type()
+        );
+        return Err(Error::refused(Kind::Unsupported, message));
+    }
+    let bytes = members.manifest(&descriptor.digest, descriptor.size)?;
+    let document = Document { media_type: media_type.to_owned(), digest: descriptor.digest.clone(), bytes };
+    document.read()?;
+    Ok(document)
 }
 
-fn image(members: &Members, descriptor: &Descriptor, references: Vec<Reference>) -> Result<Announced> {
-    let bytes = members.blob_document(&descriptor.digest, descriptor.size)?;
-    let manifest: Manifest = document(&bytes, descriptor.digest.as_str(), &[descriptor.media_type.as_str()])?;
-    if !CONFIGS.contains(&manifest.config.media_type.as_str()) {
-        return Err(unknown("config", &manifest.config));
-    }
-    let config_bytes = members.blob_document(&manifest.config.digest, manifest.config.size)?;
+fn image(members: &Members, named: &Document) -> Result<Announced> {
+    let Contents::Manifest(manifest) = named.read()? else {
+        return Err(corrupt(format!("`{}` is an index where an image must be", named.digest)));
+    };
+    let manifest: Manifest = *manifest;
+    require_image_types(&manifest)?;
+    let config_bytes = members.config(&manifest.config.digest, manifest.config.size)?;
     let config = config_of(&config_bytes)?;
     if manifest.layers.len() != config.rootfs.diff_ids.len() {
         let announced = config.rootfs.diff_ids.len();
         return Err(corrupt(format!(
             "manifest `{}` lists {} layers for an image of {announced}",
-            descriptor.digest,
+            named.digest,
             manifest.layers.len()
         )));
     }
@@ -144,33 +166,12 @@ fn image(members: &Members, descriptor: &Descriptor, references: Vec<Reference>)
         .layers
         .iter()
         .map(|layer| {
-            if !LAYERS.contains(&layer.media_type.as_str()) {
-                return Err(unknown("layer", layer));
-            }
             Ok(LayerBytes { extent: members.blob(&layer.digest, layer.size)?, expected: Some(layer.digest.clone()) })
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Announced { config_bytes, config, manifest: Some(bytes), references, layers })
-}
-
-/// Reads a document that must be of one kind and no other.
-fn document<T: for<'de> Deserialize<'de>>(bytes: &[u8], name: &str, media_types: &[&str]) -> Result<T> {
-    let fail = |error: serde_json::Error| refused(format!("`{name}` cannot be read: {error}"));
-    let value: Value = serde_json::from_slice(bytes).map_err(fail)?;
-    if value.get("manifests").is_some() && (value.get("layers").is_some() || value.get("config").is_some()) {
-        return Err(corrupt(format!("`{name}` is a manifest and an index at once")));
-    }
-    match value.get("mediaType") {
-        None => {}
-        Some(Value::String(found)) if media_types.contains(&found.as_str()) => {}
-        Some(found) => {
-            return Err(corrupt(format!("`{name}` calls itself {found}, which is not what it was announced as")));
-        }
-    }
-    if value.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
-        return Err(refused(format!("`{name}` does not have schema version 2")));
-    }
-    serde_json::from_value(value).map_err(fail)
+    let manifest = Some(named.bytes.clone());
+    let (references, other_platform) = (Vec::new(), None);
+    Ok(Announced { config_bytes, config, manifest, index: None, references, other_platform, layers })
 }
 
 /// The names of an index entry. A bare tag, which the specification allows too, names nothing by itself.
@@ -181,12 +182,4 @@ fn names(descriptor: &Descriptor) -> Result<Vec<Reference>> {
     });
     let reference = name.map(|name| Reference::parse(name)).transpose()?;
     Ok(reference.into_iter().collect())
-}
-
-fn unknown(what: &str, descriptor: &Descriptor) -> crate::Error {
-    let shown: String = descriptor.media_type.chars().take(200).flat_map(char::escape_debug).collect();
-    crate::Error::refused(
-        Kind::Unsupported,
-        format!("{what} `{}` has the media type `{shown}`, which is not an image's", descriptor.digest),
-    )
 }

@@ -1,6 +1,6 @@
 //! The files of a json-file log: `LOG.2`, `LOG.1`, `LOG`, oldest first, and what is appended to the last one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -29,15 +29,7 @@ pub(super) struct LogFiles {
 impl LogFiles {
     /// Opens a log at its first line, or at the first of its last `tail` lines.
     pub(super) fn open(path: PathBuf, tail: Option<u64>) -> Result<LogFiles> {
-        let mut newest_first = Vec::new();
-        for number in 0.. {
-            let name = if number == 0 { path.clone() } else { numbered(&path, number) };
-            match open(&name)? {
-                Some(file) => newest_first.push(file),
-                None if number == 0 => {}
-                None => break,
-            }
-        }
+        let mut newest_first = newer_than(&path, None)?;
         if let Some(mut wanted) = tail {
             let mut kept = 0;
             for file in &mut newest_first {
@@ -59,10 +51,11 @@ impl LogFiles {
         let mut chunk = vec![0; CHUNK];
         loop {
             let Some(file) = self.open.front_mut() else {
-                match open(&self.path)? {
-                    Some(file) => self.open.push_back(file),
-                    None => return Ok(Vec::new()),
+                let files = newer_than(&self.path, None)?;
+                if files.is_empty() {
+                    return Ok(Vec::new());
                 }
+                self.open.extend(files.into_iter().rev());
                 continue;
             };
             let count = file.read(&mut chunk).map_err(Error::io("read", &self.path))?;
@@ -74,8 +67,15 @@ impl LogFiles {
                 }
                 return Ok(lines);
             }
-            if self.open.len() == 1 && !self.was_rotated()? {
-                return Ok(Vec::new());
+            let ours = file.metadata().map_err(Error::io("look at", &self.path))?.ino();
+            if self.open.len() == 1 {
+                let newer = newer_than(&self.path, Some(ours))?;
+                if newer.is_empty() {
+                    return Ok(Vec::new());
+                }
+                // It may have got its last lines after it was read and before it got its other name.
+                self.open.extend(newer.into_iter().rev());
+                continue;
             }
             // A file that is not the newest gets no more; an incomplete line at its end is damage.
             self.rest.clear();
@@ -95,12 +95,6 @@ impl LogFiles {
         self.rest = rest;
         lines
     }
-
-    fn was_rotated(&self) -> Result<bool> {
-        let Some(file) = self.open.front() else { return Ok(false) };
-        let ours = file.metadata().map_err(Error::io("look at", &self.path))?;
-        Ok(self.path.metadata().is_ok_and(|named| named.ino() != ours.ino()))
-    }
 }
 
 /// One line of the file; `None` for what is not a log entry.
@@ -110,10 +104,38 @@ fn parse(line: &[u8]) -> Option<LogLine> {
         log: String,
         stream: String,
         time: String,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
     }
     let entry: Entry = serde_json::from_slice(line).ok()?;
     let stream = if entry.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
-    Some(LogLine { stream, time: entry.time, bytes: entry.log.into_bytes() })
+    Some(LogLine { stream, time: entry.time, bytes: entry.log.into_bytes(), attributes: entry.attrs })
+}
+
+/// The files that are newer than the one with this inode, or all, newest first. A writer that turns files over meanwhile
+/// moves them to higher numbers only, so that none is missed; one that was seen already is passed over.
+fn newer_than(path: &Path, ours: Option<u64>) -> Result<Vec<File>> {
+    let mut newest_first = Vec::new();
+    let mut last = None;
+    for number in 0.. {
+        let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
+        let Some(file) = open(&name)? else {
+            // Between two files there is none with the name of the newest.
+            if number == 0 {
+                continue;
+            }
+            break;
+        };
+        let inode = Some(file.metadata().map_err(Error::io("look at", &name))?.ino());
+        if inode == ours {
+            break;
+        }
+        if inode != last {
+            newest_first.push(file);
+        }
+        last = inode;
+    }
+    Ok(newest_first)
 }
 
 fn open(path: &Path) -> Result<Option<File>> {
@@ -233,6 +255,12 @@ mod tests {
         fs_err::rename(&path, dir.path().join("x-json.log.1")).unwrap();
         log(dir.path(), 5..7, "");
         assert_eq!(drain(&mut files), numbers(3..7));
+        // Two files later, the one between them has a number only.
+        log(dir.path(), 7..9, ".2");
+        fs_err::rename(&path, dir.path().join("x-json.log.3")).unwrap();
+        log(dir.path(), 9..11, ".1");
+        log(dir.path(), 11..12, "");
+        assert_eq!(drain(&mut files), numbers(7..12));
     }
 
     #[test]

@@ -1,18 +1,15 @@
-//! The members of an archive on disk: where each one's bytes lie, found by hopping from header to header.
+//! The headers of an archive on disk: which members it has and where each one's bytes lie, found by hopping from one to the next.
 //!
-//! Nothing is extracted and no name from the archive ever becomes a path. A member that is a link is followed among the
-//! members only (old `docker save` wrote repeated layers as links), so one that points to the host's files finds nothing.
+//! No name from the archive ever becomes a path. A member that is a link is followed among the members only (old `docker save`
+//! wrote repeated layers as links), so one that points to the host's files finds nothing.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
-use mica_layer::Digest;
 use tar::{EntryType, Header};
 
-use crate::store::Store;
-use crate::store::content::{DOCUMENT_MAX, Ingest};
+use super::members::refused;
 use crate::{Error, Kind, Result};
 
 const BLOCK: u64 = 512;
@@ -20,18 +17,10 @@ const BLOCK: u64 = 512;
 const EXTENSION_MAX: u64 = 1 << 20;
 /// The most members: a thousand images of a hundred layers.
 const MEMBERS_MAX: usize = 100_000;
-/// How many links in a row are followed.
-const LINKS_MAX: usize = 8;
 
-/// An archive and what it holds.
-#[derive(Debug)]
-pub(super) struct Members {
-    file: File,
-    by_name: HashMap<String, Member>,
-}
-
+/// What a header says.
 #[derive(Debug, Clone)]
-enum Member {
+pub(super) enum Member {
     File {
         offset: u64,
         size: u64,
@@ -41,115 +30,21 @@ enum Member {
     Other,
 }
 
-/// The bytes of one member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) offset: u64,
-    pub(super) size: u64,
-}
-
-impl Members {
-    /// Reads all headers.
-    pub(super) fn read(file: File) -> Result<Members> {
-        let length = file.metadata().map_err(Error::io("stat", "the archive"))?.len();
-        let mut by_name = HashMap::new();
-        let mut walk = Walk { file: &file, length, position: 0 };
-        while let Some((name, member)) = walk.next()? {
-            if by_name.len() >= MEMBERS_MAX {
-                return Err(refused(format!("the archive has more than {MEMBERS_MAX} members")));
-            }
-            // A name that climbs has no clean form, so nothing can ask for it.
-            if let Some(name) = clean("", &name) {
-                by_name.insert(name, member);
-            }
+/// Reads all headers.
+pub(super) fn read(file: &File) -> Result<HashMap<String, Member>> {
+    let length = file.metadata().map_err(Error::io("stat", "the archive"))?.len();
+    let mut by_name = HashMap::new();
+    let mut walk = Walk { file, length, position: 0 };
+    while let Some((name, member)) = walk.next()? {
+        if by_name.len() >= MEMBERS_MAX {
+            return Err(refused(format!("the archive has more than {MEMBERS_MAX} members")));
         }
-        Ok(Members { file, by_name })
-    }
-
-    /// True when there is such a member.
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
-    }
-
-    /// Finds a member's bytes.
-    pub(super) fn find(&self, name: &str) -> Result<Extent> {
-        let shown = || name.chars().take(200).flat_map(char::escape_debug).collect::<String>();
-        let mut wanted =
-            clean("", name).ok_or_else(|| refused(format!("`{}` is not the name of a member", shown())))?;
-        for _ in 0..LINKS_MAX {
-            match self.by_name.get(&wanted) {
-                Some(Member::File { offset, size }) => return Ok(Extent { offset: *offset, size: *size }),
-                Some(Member::Link(target)) => wanted.clone_from(target),
-                Some(Member::Other) => {
-                    return Err(refused(format!("member `{}` of the archive is not a file", shown())));
-                }
-                None => return Err(refused(format!("the archive has no member `{}`", shown()))),
-            }
+        // A name that climbs has no clean form, so nothing can ask for it.
+        if let Some(name) = clean("", &name) {
+            by_name.insert(name, member);
         }
-        Err(refused(format!("member `{}` of the archive is a link that leads nowhere", shown())))
     }
-
-    /// Reads a manifest, index or config.
-    pub(super) fn document(&self, name: &str) -> Result<Vec<u8>> {
-        let extent = self.find(name)?;
-        if extent.size > DOCUMENT_MAX {
-            return Err(refused(format!(
-                "`{name}` has {} bytes, and no more than {DOCUMENT_MAX} are read",
-                extent.size
-            )));
-        }
-        let mut bytes = vec![0; usize::try_from(extent.size).unwrap_or_default()];
-        self.file.read_exact_at(&mut bytes, extent.offset).map_err(Error::io("read", "the archive"))?;
-        Ok(bytes)
-    }
-
-    /// Finds the blob with this digest and size in the layout of the image specification.
-    pub(super) fn blob(&self, digest: &Digest, size: u64) -> Result<Extent> {
-        let extent = self.find(&blob_name(digest))?;
-        if extent.size != size {
-            return Err(corrupt(format!("blob `{digest}` has {} bytes, and its descriptor says {size}", extent.size)));
-        }
-        Ok(extent)
-    }
-
-    /// Reads the blob with this digest and size, a manifest, index or config, and verifies it.
-    pub(super) fn blob_document(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
-        self.blob(digest, size)?;
-        let bytes = self.document(&blob_name(digest))?;
-        verify(&bytes, digest)?;
-        Ok(bytes)
-    }
-
-    /// Copies a member's bytes into the store. What is read and verified afterwards is the copy, which nobody else can write.
-    pub(super) fn take(&self, store: &Store, extent: Extent) -> Result<Ingest> {
-        let mut ingest = store.ingest()?;
-        let path = ingest.path().to_owned();
-        copy(&self.file, extent, ingest.file()).map_err(Error::io("copy the archive to", path))?;
-        Ok(ingest)
-    }
-}
-
-/// Refuses bytes that do not have the digest.
-pub(super) fn verify(bytes: &[u8], digest: &Digest) -> Result<()> {
-    let mut hasher = mica_layer::Hasher::with(digest.algorithm());
-    hasher.update(bytes);
-    let found = hasher.finish();
-    if found == *digest { Ok(()) } else { Err(corrupt(format!("`{digest}` in the archive has the digest `{found}`"))) }
-}
-
-/// A digest's place in the layout of the image specification.
-pub(super) fn blob_name(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
-}
-
-/// The archive breaks a rule.
-pub(super) fn refused(message: String) -> Error {
-    Error::refused(Kind::InvalidInput, message)
-}
-
-/// The archive's bytes are not what it says they are.
-pub(super) fn corrupt(message: String) -> Error {
-    Error::refused(Kind::Corrupt, message)
+    Ok(by_name)
 }
 
 struct Walk<'a> {
@@ -280,7 +175,7 @@ fn records_of(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 }
 
 /// A member's name in its one form, seen from a directory of the archive; `None` when it leaves the archive.
-fn clean(directory: &str, name: &str) -> Option<String> {
+pub(super) fn clean(directory: &str, name: &str) -> Option<String> {
     if name.starts_with('/') {
         return None;
     }
@@ -293,36 +188,6 @@ fn clean(directory: &str, name: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
-}
-
-/// Copies inside the kernel where it can; the file position of neither file counts, so threads may share the archive.
-fn copy(from: &File, extent: Extent, to: &mut File) -> std::io::Result<()> {
-    let (mut offset, mut left) = (extent.offset, extent.size);
-    while left > 0 {
-        let length = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(from, Some(&mut offset), &*to, None, length) {
-            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => left -= count as u64,
-            Err(rustix::io::Errno::INTR) => {}
-            // Another file system, or one without the call.
-            Err(_) => return copy_through(from, Extent { offset, size: left }, to),
-        }
-    }
-    Ok(())
-}
-
-fn copy_through(from: &File, mut extent: Extent, to: &mut File) -> std::io::Result<()> {
-    let mut buffer = vec![0; 1 << 18];
-    while extent.size > 0 {
-        let length = buffer.len().min(usize::try_from(extent.size).unwrap_or(usize::MAX));
-        let count = from.read_at(&mut buffer[..length], extent.offset)?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        to.write_all(&buffer[..count])?;
-        extent = Extent { offset: extent.offset + count as u64, size: extent.size - count as u64 };
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,30 @@
+//! Networks of containers on this machine, spoken to the kernel directly: no `ip`, no `nft`, no daemon.
+//!
+//! ```text
+//! host.rs      what is up: bridges, kernel settings, and rules.rs, the one table of all networks
+//! lease.rs     who has which address, in files that count as long as the container lives
+//! publish.rs   ports: reserved by sockets, led by a table that goes with its socket
+//! inside.rs    a container's namespace and what is in it
+//! serve.rs     starting names/, the name server of containers in networks that were created
+//! adapter.rs   the engine's `Network` made of these
+//! ```
+//!
+//! Deliberately absent: images, the store, and any process on the way of a start but the name server.
+
+mod adapter;
+pub mod error;
+mod host;
+mod inside;
+pub mod lease;
+mod link;
+mod netlink;
+mod nft;
+mod options;
+pub mod pool;
+mod publish;
+pub mod resolvers;
+mod rules;
+pub mod serve;
+
+pub use adapter::{KernelNetwork, tag_of};
+pub use error::Error;

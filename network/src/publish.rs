@@ -1,0 +1,192 @@
+//! Published ports: reserved by sockets that are bound and never used, and led to the container by a table of its own.
+//!
+//! Both go with their descriptors. A table that belongs to a socket is deleted by the kernel when the socket is closed, so a
+//! port is published exactly as long as somebody holds it, and a `nft flush ruleset` of somebody else leaves it alone.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use ipnet::IpNet;
+use mica_engine::Kind;
+use mica_engine::container::{PortSpec, Protocol};
+use mica_engine::network::{Binding, Endpoint};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+
+use crate::error::{Error, Result};
+use crate::nft::expression::{Side, Verdict, address_in, family_of, redirect_to, to_port, to_this_machine, verdict};
+use crate::nft::{Attributes, Batch, Chain, Family, Hook, Lifetime, message};
+
+/// `dstnat`.
+const DESTINATION_NAT: i32 = -100;
+
+/// How many ports of a container are reserved by sockets that stay open. Beyond that the monitor would run out of
+/// descriptors, of which nobody asked for more; those ports are only found free when the container starts.
+const RESERVED: usize = 200;
+
+/// Ports that are this container's.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    /// What is published where.
+    pub bindings: Vec<Binding>,
+    /// What holds the ports.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// Reserves ports on the host for a container with this place in its network.
+pub fn reserve(ports: &[PortSpec], endpoint: &Endpoint) -> Result<Reserved> {
+    let mut reserved = Reserved::default();
+    for port in ports {
+        let addresses = match port.address {
+            None => {
+                let ipv4 = endpoint.ipv4.map(|_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let ipv6 = endpoint.ipv6.map(|_| IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+                ipv4.into_iter().chain(ipv6).collect()
+            }
+            // The kernel routes packets of the IPv4 loopback where it is told to (`route_localnet`), and never those of ::1.
+            Some(address) if address == IpAddr::V6(Ipv6Addr::LOCALHOST) => {
+                return Err(Error::refused(
+                    Kind::Unsupported,
+                    "cannot publish a port at `::1`: the kernel leads nothing of its IPv6 loopback to a network; publish it at `127.0.0.1`",
+                ));
+            }
+            Some(address) if address.is_ipv6() && endpoint.ipv6.is_none() => {
+                return Err(Error::refused(
+                    Kind::InvalidInput,
+                    format!("cannot publish a port at `{address}`: network `{}` has no IPv6", endpoint.network),
+                ));
+            }
+            Some(address) => vec![address],
+        };
+        let (first, last) = port.host.unwrap_or((0, 0));
+        let mut candidates = first..=last;
+        let (number, sockets) = loop {
+            let Some(candidate) = candidates.next() else {
+                return Err(taken(&addresses, first, last));
+            };
+            if let Some(found) = try_reserve(port.container.protocol, &addresses, candidate)? {
+                break found;
+            }
+        };
+        reserved.bindings.extend(addresses.iter().map(|address| Binding {
+            container: port.container,
+            address: *address,
+            port: number,
+        }));
+        reserved.sockets.extend(sockets);
+    }
+    reserved.sockets.truncate(RESERVED);
+    Ok(reserved)
+}
+
+/// Leads the ports to the container. They stay so as long as the returned socket is open.
+pub fn lead(filter: OwnedFd, table: &str, bindings: &[Binding], endpoint: &Endpoint) -> Result<OwnedFd> {
+    let mut batch = Batch::new();
+    batch.table(Family::Inet, table, Lifetime::Socket);
+    for (name, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
+        batch.chain(Family::Inet, table, Chain { name, kind: "nat", hook, priority: DESTINATION_NAT });
+        if name == "output" {
+            // Refused by the reserved port at once, so that a client that tried ::1 first goes on to 127.0.0.1.
+            let loopback = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
+            let rule = [address_in(Side::Destination, loopback), verdict(Verdict::Accept)].concat();
+            batch.rule(Family::Inet, table, name, &rule);
+        }
+        for binding in bindings {
+            // From outside nothing may reach what is published on loopback alone (CVE-2025-54388).
+            if name == "prerouting" && binding.address.is_loopback() {
+                continue;
+            }
+            batch.rule(Family::Inet, table, name, &rule(binding, endpoint));
+        }
+    }
+    batch
+        .commit(&filter)
+        .map_err(|source| Error::Rules { operation: format!("write the packet rules `inet {table}`"), source })?;
+    Ok(filter)
+}
+
+/// A socket to the packet filter of this thread's namespace.
+pub fn filter() -> Result<OwnedFd> {
+    message::open().map_err(|source| Error::Rules { operation: "reach the kernel's packet filter".into(), source })
+}
+
+fn rule(binding: &Binding, endpoint: &Endpoint) -> Vec<Attributes> {
+    let inside = match binding.address {
+        IpAddr::V4(_) => endpoint.ipv4.map(|(address, _)| IpAddr::V4(address)),
+        IpAddr::V6(_) => endpoint.ipv6.map(|(address, _)| IpAddr::V6(address)),
+    };
+    let place = if binding.address.is_unspecified() {
+        [family_of(binding.address), to_this_machine()].concat()
+    } else {
+        address_in(Side::Destination, IpNet::from(binding.address))
+    };
+    let target = redirect_to(inside.unwrap_or(binding.address), binding.container.port);
+    [place, to_port(binding.container.protocol, binding.port), target].concat()
+}
+
+/// One port at all the addresses, or nothing when it is taken at one of them. 0 is any.
+fn try_reserve(protocol: Protocol, addresses: &[IpAddr], port: u16) -> Result<Option<(u16, Vec<OwnedFd>)>> {
+    let mut number = port;
+    let mut sockets = Vec::new();
+    for address in addresses {
+        match hold(protocol, SocketAddr::new(*address, number)) {
+            Ok((socket, found)) => {
+                number = found;
+                sockets.push(socket);
+            }
+            Err(Errno::ADDRINUSE) => return Ok(None),
+            Err(Errno::ADDRNOTAVAIL) => {
+                let message = format!("cannot publish a port at `{address}`: this machine does not have that address");
+                return Err(Error::refused(Kind::InvalidInput, message));
+            }
+            Err(errno) => {
+                return Err(Error::link(format!("reserve port {}:{port}", shown(*address)))(errno.into()));
+            }
+        }
+    }
+    Ok(Some((number, sockets)))
+}
+
+fn hold(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd, u16)> {
+    // Of SCTP the kernel may know nothing; its ports are led without being reserved.
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp | Protocol::Sctp => SocketType::DGRAM,
+    };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let open = || -> rustix::io::Result<OwnedFd> {
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        Ok(socket)
+    };
+    let socket = open()?;
+    let socket = match bind(&socket, &address) {
+        // Connections of somebody who has gone may still be winding up, and do not count; a listener does.
+        Err(Errno::ADDRINUSE) if protocol == Protocol::Tcp => {
+            let socket = open()?;
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            bind(&socket, &address)?;
+            listen(&socket, 1)?;
+            socket
+        }
+        result => {
+            result?;
+            socket
+        }
+    };
+    let bound = SocketAddr::try_from(getsockname(&socket)?)?;
+    Ok((socket, bound.port()))
+}
+
+fn taken(addresses: &[IpAddr], first: u16, last: u16) -> Error {
+    let address = addresses.first().map_or_else(|| "0.0.0.0".to_owned(), |address| shown(*address));
+    let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let subject = if first == last { "port is" } else { "all ports are" };
+    Error::refused(Kind::Conflict, format!("Bind for {address}:{ports} failed: {subject} already allocated"))
+}
+
+fn shown(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+}
