@@ -1,6 +1,8 @@
 //! `cargo xtask test`: everything CI runs, in the order in which it fails soonest.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
 
 use crate::workspace::cargo;
 use crate::{fixtures, output, setup, sh, tidy, workspace};
@@ -17,7 +19,13 @@ pub fn run(_args: &[String]) -> Result<()> {
     })?;
     // All targets, so that features are those of the tests: `cargo build` alone would compile the dependencies twice.
     output::part("build for tests", || sh::run(&mut cargo(&["build", "--workspace", "--all-targets", "--locked"])))?;
-    output::part("unit and command tests", || sh::run(&mut cargo(&["test", "--workspace", "--locked"])))?;
+    output::part("unit and command tests", || {
+        let mut test = cargo(&["test", "--workspace", "--locked"]);
+        if let Some(qemu) = fixtures::qemu()? {
+            test.env("MICA_TEST_QEMU_AARCH64", qemu);
+        }
+        sh::run_within(minutes(25), &mut test)
+    })?;
     output::part("docs", || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
         // A link from a public module to a private one is right in these docs, which show both: their readers are
@@ -30,10 +38,29 @@ pub fn run(_args: &[String]) -> Result<()> {
     // tests above may have built xtask again, with other features, over the file that runs here.
     // A fixed seed, so that a run can be repeated; other points are for whoever runs the tasks by hand.
     let points = ["--points", "200", "--seed", "1"];
-    let faults = ["crash", "enospc"].map(|task| [&[task][..], &points].concat());
-    for task in [&["conformance"][..], &["integration", "all"], &faults[0], &faults[1]] {
-        output::part(&task.join(" "), || sh::run(cargo(&["xtask"]).args(task)))?;
+    let faults = ["crash", "enospc", "power"].map(|task| [&[task][..], &points].concat());
+    // The driver that most stores use is tried longer: half a minute.
+    let overlay = workspace::driver("overlay");
+    let overlay = overlay.to_str().context("the target directory's name is not UTF-8")?;
+    let thorough = ["conformance", "--thorough", overlay];
+    let by_themselves = [
+        &["conformance"][..],
+        &thorough,
+        &["integration", "all"],
+        &["parity"],
+        &["security"],
+        &faults[0],
+        &faults[1],
+        &faults[2],
+    ];
+    for task in by_themselves {
+        output::part(&task.join(" "), || sh::run_within(minutes(15), cargo(&["xtask"]).args(task)))?;
     }
     output::line("everything passed");
     Ok(())
+}
+
+/// Ten times what the slowest part takes on two cores: what is not done then hangs, and CI should say where.
+fn minutes(number: u64) -> Duration {
+    Duration::from_secs(number * 60)
 }

@@ -17,7 +17,11 @@ pub fn run(args: &[String]) -> Result<()> {
     let mica = workspace::build_release()?;
     let release = mica.parent().context("the binary has no directory")?;
     place(&mica, &prefix.join("bin/mica"), 0o755)?;
-    place(&release.join("mica-monitor"), &prefix.join("libexec/mica/mica-monitor"), 0o755)?;
+    for program in ["mica-monitor", "mica-names"] {
+        place(&release.join(program), &prefix.join("libexec/mica").join(program), 0o755)?;
+    }
+    let suite = "mica-storage-conformance";
+    place(&release.join(suite), &prefix.join("lib/mica").join(suite), 0o755)?;
     for driver in ["overlay", "vfs", "btrfs"] {
         let name = format!("libmica_storage_{driver}.so");
         place(&workspace::driver(driver), &prefix.join("lib/mica/storage").join(name), 0o644)?;

@@ -34,6 +34,7 @@ const TEST: &[Package] = &[
     Package { name: "g++", proof: Proof::Program("c++"), reason: "checks that the driver header is C++ too" },
     Package { name: "busybox-static", proof: Proof::Program("busybox"), reason: "the small test image" },
     Package { name: "btrfs-progs", proof: Proof::Program("mkfs.btrfs"), reason: "btrfs on a loop device" },
+    Package { name: "xfsprogs", proof: Proof::Program("mkfs.xfs"), reason: "xfs on a loop device" },
     Package { name: "libcap2-bin", proof: Proof::Program("setcap"), reason: "file capabilities in layers" },
     Package { name: "attr", proof: Proof::Program("setfattr"), reason: "extended attributes in layers" },
     Package { name: "runc", proof: Proof::Program("runc"), reason: "the second runtime" },
@@ -49,18 +50,47 @@ const TEST: &[Package] = &[
         proof: Proof::Program("dockerd"),
         reason: "exchanges archives, and is a peer in benchmarks",
     },
+    Package {
+        name: "docker-registry",
+        proof: Proof::Program("docker-registry"),
+        reason: "what pulls and pushes are tried against",
+    },
+    Package {
+        name: "nginx-light",
+        proof: Proof::Program("nginx"),
+        reason: "slows a registry down, cuts it off, redirects and lies",
+    },
+    Package { name: "openssl", proof: Proof::Program("openssl"), reason: "certificates and tokens of test registries" },
+    Package { name: "apache2-utils", proof: Proof::Program("htpasswd"), reason: "users of test registries" },
+    Package { name: "iproute2", proof: Proof::Program("ip"), reason: "other hosts for tests of networks" },
+    Package {
+        name: "nftables",
+        proof: Proof::Program("nft"),
+        reason: "shows and flushes packet rules in tests of networks",
+    },
     Package { name: "tmux", proof: Proof::Program("tmux"), reason: "a real terminal for `run -it`" },
 ];
+
+/// What guests need.
+const VM: &[Package] = &[Package {
+    name: "qemu-system-x86",
+    proof: Proof::Program("qemu-system-x86_64"),
+    reason: "a guest with another kernel and unified control groups",
+}];
+
+/// Units that come with packages which are here for their programs: the tests start these on ports of their own.
+const UNWANTED_UNITS: &[(&str, &str)] =
+    &[("docker-registry", "docker-registry.service"), ("nginx-light", "nginx.service")];
 
 /// `cargo xtask setup`.
 pub fn run(args: &[String]) -> Result<()> {
     if args.iter().any(|arg| arg == "--print") {
-        for package in BUILD.iter().chain(TEST) {
+        for package in BUILD.iter().chain(TEST).chain(VM) {
             output::line(format!("{:16} {}", package.name, package.reason));
         }
         return Ok(());
     }
-    ensure(&[BUILD, TEST])
+    ensure(&[BUILD, TEST, VM])
 }
 
 /// Installs what building and the demo need.
@@ -71,6 +101,11 @@ pub fn ensure_build() -> Result<()> {
 /// Installs what the tests need.
 pub fn ensure_test() -> Result<()> {
     ensure(&[BUILD, TEST])
+}
+
+/// Installs what guests need.
+pub fn ensure_vm() -> Result<()> {
+    ensure(&[BUILD, TEST, VM])
 }
 
 fn ensure(sets: &[&[Package]]) -> Result<()> {
@@ -93,7 +128,19 @@ fn ensure(sets: &[&[Package]]) -> Result<()> {
     }
     sh::run(sh::command(&["apt-get", "update", "-q"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
     let mut install = sh::command(&["apt-get", "install", "-y", "-q", "--no-install-recommends"]);
-    sh::run(install.args(&names).env("DEBIAN_FRONTEND", "noninteractive"))
+    sh::run(install.args(&names).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    stop_unwanted(&names)
+}
+
+/// Stops the services that the packages just installed have begun; whoever had the package before keeps the service.
+fn stop_unwanted(installed: &[&str]) -> Result<()> {
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for (_, unit) in UNWANTED_UNITS.iter().filter(|(package, _)| installed.contains(package)) {
+        sh::run(&mut sh::command(&["systemctl", "disable", "--quiet", "--now", unit]))?;
+    }
+    Ok(())
 }
 
 /// True when the effective user is root.

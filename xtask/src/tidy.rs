@@ -13,7 +13,7 @@ const MAX_LINES: usize = 700;
 /// The only file that names concrete adapters.
 const WIRING: &str = "cli/src/wire.rs";
 /// Crates that are adapters of the engine's traits.
-const ADAPTERS: &[&str] = &["mica_builder", "mica_runtime"];
+const ADAPTERS: &[&str] = &["mica_builder", "mica_network", "mica_runtime"];
 /// Crates that are storage drivers: found at run time, so nothing links them.
 const DRIVERS: &[&str] = &["mica-storage-overlay", "mica-storage-vfs", "mica-storage-btrfs"];
 /// Words that promise later work.
@@ -58,7 +58,8 @@ fn sources(faults: &mut Vec<String>) -> Result<()> {
             faults.push(format!("{file}: names an adapter; only {WIRING} may"));
         }
         if file.starts_with("engine/src/") {
-            for forbidden in ["println!(", "process::exit", "env::var", "mica_builder", "mica_runtime"] {
+            for forbidden in ["println!(", "process::exit", "env::var", "mica_builder", "mica_network", "mica_runtime"]
+            {
                 if text.contains(forbidden) {
                     faults.push(format!("{file}: `{forbidden}`: the engine never prints, exits, reads the environment or names an adapter"));
                 }
@@ -131,7 +132,9 @@ fn dependencies(faults: &mut Vec<String>) -> Result<()> {
                 package.name.as_str(),
                 "mica-engine" | "mica-layer" | "mica-storage-api" | "mica-storage-loader"
             );
-            if outward && ["mica-builder", "mica-runtime", "mica-cli"].contains(&dependency.name.as_str()) {
+            if outward
+                && ["mica-builder", "mica-network", "mica-runtime", "mica-cli"].contains(&dependency.name.as_str())
+            {
                 faults.push(format!("{}: depends outward on {}", package.name, dependency.name));
             }
         }

@@ -11,6 +11,8 @@ use crate::{fixtures, sh, workspace};
 
 const LAYERS: usize = 12;
 const LAYER_BYTES: u64 = 75_000_000;
+/// Where the random files begin.
+pub const SEED: u64 = 0x2545_f491_4f6c_dd1d;
 
 /// Compares with podman, docker and tar.
 pub fn run(memory: &Path) -> Result<()> {
@@ -62,6 +64,7 @@ pub fn run(memory: &Path) -> Result<()> {
             },
         ],
     )
+    .map(drop)
 }
 
 /// The layers' tars in the unpacked archive: blobs that are tars by their own account.
@@ -80,18 +83,10 @@ pub fn large_image() -> Result<PathBuf> {
     mica.import(&fixtures::busybox()?, "base")?;
     let context = mica.path("context");
     let mut dockerfile = String::from("FROM base\n");
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random(SEED);
     for layer in 0..LAYERS {
         dockerfile.push_str(&format!("COPY layer-{layer} /layer-{layer}\n"));
-        let (mut bytes, mut number) = (0, 0);
-        while bytes < LAYER_BYTES {
-            let directory = context.join(format!("layer-{layer}/{}", number / 100));
-            fs_err::create_dir_all(&directory)?;
-            let content = random.file();
-            bytes += content.len() as u64;
-            fs_err::write(directory.join(format!("file-{number}")), content)?;
-            number += 1;
-        }
+        random.tree(&context.join(format!("layer-{layer}")), LAYER_BYTES)?;
     }
     fs_err::write(context.join("Dockerfile"), dockerfile)?;
     mica.run(&["build", "-q", "-t", "large:1", &context.to_string_lossy()])?;
@@ -102,9 +97,23 @@ pub fn large_image() -> Result<PathBuf> {
 }
 
 /// xorshift64: the same files on every machine.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
+    /// Fills a directory with so many bytes in files.
+    pub fn tree(&mut self, folder: &Path, wanted: u64) -> Result<()> {
+        let (mut bytes, mut number) = (0, 0);
+        while bytes < wanted {
+            let directory = folder.join((number / 100).to_string());
+            fs_err::create_dir_all(&directory)?;
+            let content = self.file();
+            bytes += content.len() as u64;
+            fs_err::write(directory.join(format!("file-{number}")), content)?;
+            number += 1;
+        }
+        Ok(())
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

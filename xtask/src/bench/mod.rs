@@ -3,9 +3,14 @@
 //! All stores lie on one tmpfs, so the figures compare engines and not disks. Absolute times mean little on a shared
 //! machine; ratios within a run do. Nothing here passes or fails: tests are not timed.
 
+mod archive;
 mod containers;
+mod durability;
 mod load;
+mod registry;
+mod scale;
 mod start;
+mod storage;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,7 +36,13 @@ pub fn run(args: &[String]) -> Result<()> {
         Some("run") => start::run(&memory),
         Some("containers") => containers::run(&memory),
         Some("load") => load::run(&memory),
-        Some(other) => bail!("no bench `{other}`: run | containers | load"),
+        Some("scale") => scale::run(&memory),
+        Some("durability") => durability::run(),
+        Some("storage") => storage::run(&memory),
+        Some("registry") => registry::run(&memory, args.get(1).map(String::as_str)),
+        Some(other) => {
+            bail!("no bench `{other}`: run | containers | load | registry [pull|push] | scale | storage | durability")
+        }
     };
     sh::run(sh::command(&["umount", "--lazy"]).arg(&memory))?;
     result
@@ -45,8 +56,9 @@ struct Contender<'a> {
     round: Box<dyn Fn() -> Result<()> + 'a>,
 }
 
-/// Runs the rounds interleaved, after one that is not counted, and prints medians and their ratios to the first.
-fn compare(title: &str, rounds: usize, contenders: &[Contender<'_>]) -> Result<()> {
+/// Runs the rounds interleaved, after one that is not counted, and prints medians, their ratios to the first, and the
+/// fastest and slowest rounds. Returns the medians.
+fn compare(title: &str, rounds: usize, contenders: &[Contender<'_>]) -> Result<Vec<Duration>> {
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contenders.len()];
     for round in 0..=rounds {
         for (contender, times) in contenders.iter().zip(&mut times) {
@@ -59,17 +71,24 @@ fn compare(title: &str, rounds: usize, contenders: &[Contender<'_>]) -> Result<(
         }
     }
     output::heading(format!("{title} ({rounds} rounds, interleaved)"));
-    let first = median(&mut times[0]);
-    for (contender, times) in contenders.iter().zip(&mut times) {
-        let middle = median(times);
+    let medians: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    for ((contender, times), middle) in contenders.iter().zip(&times).zip(&medians) {
         output::line(format!(
-            "  {:28} {:>9.1} ms   {:>6.2} x",
+            "  {:28} {:>9.1} ms   {:>6.2} x   {:>9.1} to {:>9.1} ms",
             contender.name,
-            middle.as_secs_f64() * 1e3,
-            middle.as_secs_f64() / first.as_secs_f64()
+            milliseconds(*middle),
+            middle.as_secs_f64() / medians[0].as_secs_f64(),
+            milliseconds(times[0]),
+            milliseconds(times[times.len() - 1]),
         ));
     }
-    Ok(())
+    Ok(medians)
+}
+
+/// Says whether a goal is met; figures on a shared machine fail nobody.
+fn met(goal: &str, met: bool) {
+    output::line(format!("  {goal}: {}", if met { "met" } else { "NOT MET" }));
 }
 
 fn median(times: &mut [Duration]) -> Duration {

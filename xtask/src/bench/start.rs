@@ -46,4 +46,5 @@ pub fn run(memory: &Path) -> Result<()> {
             Contender { name: "docker", prepare: nothing(), round: Box::new(|| quiet(&mut docker.client(&args))) },
         ],
     )
+    .map(drop)
 }

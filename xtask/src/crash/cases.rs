@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::ground::Site;
+use crate::servers::Registry;
 use crate::sh;
 
 /// How a command is repeated after it was struck.
@@ -38,31 +39,42 @@ pub struct Case {
     pub command: &'static [&'static str],
     pub effect: Effect,
     pub again: Again,
+    /// Another command, and words that it says after this one was done.
+    pub shows: Option<(&'static [&'static str], &'static str)>,
     /// True when it works on no prepared store but makes its own.
     pub fresh: bool,
+    /// True when unpacked layers of the store are damaged before it.
+    pub damaged: bool,
 }
 
 const fn case(name: &'static str, command: &'static [&'static str], effect: Effect, again: Again) -> Case {
-    Case { name, before: &[], command, effect, again, fresh: false }
+    Case { name, before: &[], command, effect, again, shows: None, fresh: false, damaged: false }
 }
 
 const TRUE: &str = "/bin/true";
+/// The file with the registry's name.
+const REGISTRY: &str = "registry";
 /// Runs until it is told to end.
 const SLEEP: &[&str] = &["run", "-d", "--name", "sleeper", "base:1", "/bin/sleep", "1000"];
 
-/// All of them. `@` stands for the directory with the harness's files.
+/// All of them. `@` stands for the directory with the harness's files, `REGISTRY` for the registry that has its images.
 pub const CASES: &[Case] = &[
     case("load", &["load", "-q", "-i", "@/new.tar"], Effect::Atomic, Again::Same),
+    case("pull", &["pull", "-q", "REGISTRY/new:1"], Effect::Atomic, Again::Same),
     case("import", &["import", "@/base.tar", "imported:1"], Effect::Atomic, Again::Same),
     case("build", &["build", "-q", "-t", "built:1", "@/context"], Effect::Atomic, Again::Same),
     case("commit", &["commit", "used", "committed:1"], Effect::Atomic, Again::Same),
     case("tag", &["tag", "two:1", "base:1"], Effect::Atomic, Again::Same),
-    case(
-        "create",
-        &["create", "--name", "box", "-v", "/data", "two:1", TRUE],
-        Effect::Atomic,
-        Again::AfterRemoving("box"),
-    ),
+    Case {
+        // The volume is filled with what the image has there.
+        shows: Some((&["cp", "box:/etc/issue", "-"], "hello")),
+        ..case(
+            "create",
+            &["create", "--name", "box", "-v", "/etc", "two:1", TRUE],
+            Effect::Atomic,
+            Again::AfterRemoving("box"),
+        )
+    },
     case(
         "run",
         &["run", "--name", "box", "base:1", "/bin/touch", "/made"],
@@ -96,16 +108,27 @@ pub const CASES: &[Case] = &[
     case("rm", &["rm", "-v", "used"], Effect::Atomic, Again::UnlessDone),
     case("rmi", &["rmi", "spare:1"], Effect::Atomic, Again::UnlessDone),
     case("prune", &["system", "prune", "-a", "-f"], Effect::Each, Again::Same),
+    Case {
+        shows: Some((&["diff", "used"], "A /touched")),
+        ..case("migrate", &["storage", "migrate", "--to", "vfs", "used", "two:1", "base:1"], Effect::Each, Again::Same)
+    },
+    Case { damaged: true, ..case("repair", &["system", "check", "--repair"], Effect::Atomic, Again::Same) },
     Case { fresh: true, ..case("first", &["load", "-q", "-i", "@/new.tar"], Effect::Atomic, Again::Same) },
 ];
 
-/// A case's arguments with the harness's directory put in.
+/// A case's arguments with the harness's directory and registry put in.
 pub fn words(command: &[&str], files: &Path) -> Vec<String> {
-    command.iter().map(|word| word.replace('@', &files.display().to_string())).collect()
+    let registry = || fs_err::read_to_string(files.join(REGISTRY)).unwrap_or_default();
+    let word = |word: &&str| match word.strip_prefix("REGISTRY") {
+        Some(rest) => format!("{}{rest}", registry()),
+        None => word.replace('@', &files.display().to_string()),
+    };
+    command.iter().map(word).collect()
 }
 
-/// Makes the archives and the context that cases use, and the store that they are run on.
-pub fn prepare(files: &Path, scratch: &Site, template: &Site) -> Result<()> {
+/// Makes the archives and the context that cases use, and the store that they are run on. The registry that comes back is
+/// there for as long as cases are run.
+pub fn prepare(files: &Path, scratch: &Site, template: &Site) -> Result<Registry> {
     base_archive(files)?;
     context(files, "context", "FROM base:1\nCOPY file /file\nRUN [\"/bin/touch\",\"/ran\"]\nENV A=b\n")?;
     context(files, "new", "FROM base:1\nCOPY file /new/file\nCOPY --chown=7:8 other /new/other\n")?;
@@ -115,6 +138,7 @@ pub fn prepare(files: &Path, scratch: &Site, template: &Site) -> Result<()> {
     scratch.read(&base)?;
     scratch.read(&words(&["build", "-q", "-t", "new:1", "@/new"], files))?;
     scratch.read(&words(&["save", "-o", "@/new.tar", "new:1"], files))?;
+    let registry = published(files)?;
     scratch.discard()?;
     template.read(&base)?;
     for image in ["two", "spare"] {
@@ -122,9 +146,40 @@ pub fn prepare(files: &Path, scratch: &Site, template: &Site) -> Result<()> {
     }
     template.read(&["run", "--name", "used", "two:1", "/bin/touch", "/touched"])?;
     template.read(&["create", "--name", "fresh", "base:1", TRUE])?;
+    // The directories of the driver that things are moved to are there before that, and stay.
+    template.read(&words(&["import", "@/other.tar", "moved:1"], files))?;
+    template.read(&["storage", "migrate", "--to", "vfs", "moved:1"])?;
+    template.read(&["rmi", "moved:1"])?;
     // An image that has lost its name, for prune.
     template.read(&words(&["import", "@/other.tar", "lost:1"], files))?;
     template.read(&["tag", "two:1", "lost:1"])?;
+    Ok(registry)
+}
+
+/// A registry that has the image which is loaded elsewhere.
+fn published(files: &Path) -> Result<Registry> {
+    let registry = Registry::start(&files.join("published"))?;
+    let (from, to) =
+        (format!("docker-archive:{}", files.join("new.tar").display()), format!("docker://{}/new:1", registry.host));
+    sh::read(&mut sh::command(&["skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", &from, &to]))?;
+    fs_err::write(files.join(REGISTRY), &registry.host)?;
+    Ok(registry)
+}
+
+/// Changes a file of every unpacked layer that has it.
+pub fn damage(site: &Site) -> Result<()> {
+    for driver in fs_err::read_dir(site.root().join("drivers"))? {
+        for layer in fs_err::read_dir(driver?.path().join("layers"))? {
+            let (layer, file) = layer.map(|layer| (layer.path(), layer.path().join("etc/motd")))?;
+            if !file.is_file() {
+                continue;
+            }
+            if fs_err::write(&file, "hostile\n").is_err() {
+                sh::read(sh::command(&["btrfs", "property", "set", "-f"]).arg(&layer).args(["ro", "false"]))?;
+                fs_err::write(&file, "hostile\n")?;
+            }
+        }
+    }
     Ok(())
 }
 

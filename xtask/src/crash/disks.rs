@@ -67,9 +67,9 @@ impl Disk {
         sh::read(sh::command(&["mount", "-o", "loop,noatime"]).arg(&image).arg(&mount))?;
         let site = session.template().moved_to(&mount.join("store"));
         let disk = Self { image, mount, site };
-        sh::read(sh::command(&["cp", "-a"]).arg(&session.template().directory).arg(&disk.site.directory))?;
-        // The copy of the reserve is a hole; another boot makes a real one.
-        fs_err::remove_dir_all(disk.site.root().join("db/reserve"))?;
+        // Holes where the database's shared memory has zeroes would need room when they are written: SIGBUS.
+        let mut copy = sh::command(&["cp", "-a", "--sparse=never"]);
+        sh::read(copy.arg(&session.template().directory).arg(&disk.site.directory))?;
         for entry in fs_err::read_dir(disk.site.run_root())? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("boot-")) {

@@ -8,10 +8,38 @@ use anyhow::{Result, bail, ensure};
 
 use crate::sh;
 
+/// A file system in memory, gone with the value.
+#[derive(Debug)]
+pub struct Memory {
+    directory: PathBuf,
+}
+
+impl Memory {
+    /// Mounts one. The caller is in a mount namespace of its own.
+    pub fn new(name: &str) -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!("mica-{name}-{}", std::process::id()));
+        fs_err::create_dir_all(&directory)?;
+        sh::run(sh::command(&["mount", "-t", "tmpfs", "-o", "size=6G", name]).arg(&directory))?;
+        Ok(Self { directory })
+    }
+
+    /// A place in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = sh::output(sh::command(&["umount", "--lazy"]).arg(&self.directory));
+        let _ = fs_err::remove_dir(&self.directory);
+    }
+}
+
 /// A mounted file system for stores, gone with the value.
 #[derive(Debug)]
 pub struct Ground {
-    directory: PathBuf,
+    memory: Memory,
     driver: String,
     binary: PathBuf,
 }
@@ -44,11 +72,8 @@ pub fn make_filesystem(image: &Path, fs: &str, size: &str) -> Result<()> {
 impl Ground {
     /// Mounts memory, a file system in it, and nothing else. The caller is in a mount namespace of its own.
     pub fn new(fs: &str, driver: &str, binary: PathBuf) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("mica-crash-{}", std::process::id()));
-        fs_err::create_dir_all(&directory)?;
-        sh::run(sh::command(&["mount", "-t", "tmpfs", "-o", "size=6G", "crash"]).arg(&directory))?;
-        let ground = Self { directory, driver: driver.to_owned(), binary };
-        let image = ground.directory.join("fs.img");
+        let ground = Self { memory: Memory::new("crash")?, driver: driver.to_owned(), binary };
+        let image = ground.path("fs.img");
         make_filesystem(&image, fs, "3G")?;
         fs_err::create_dir_all(ground.stores())?;
         sh::read(sh::command(&["mount", "-o", mount_options(fs)]).arg(&image).arg(ground.stores()))?;
@@ -57,17 +82,16 @@ impl Ground {
 
     /// For files of the harness, in memory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.memory.path(name)
     }
 
     fn stores(&self) -> PathBuf {
-        self.directory.join("fs")
+        self.path("fs")
     }
 
     /// A place for one store.
     pub fn site(&self, name: &str) -> Site {
-        let directory = self.stores().join(name);
-        Site { directory, driver: self.driver.clone(), binary: self.binary.clone() }
+        Site::new(self.stores().join(name), &self.driver, &self.binary)
     }
 
     /// Copies a store that no command uses.
@@ -86,8 +110,6 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         let _ = sh::output(sh::command(&["umount"]).arg(self.stores()));
-        let _ = sh::output(sh::command(&["umount", "--lazy"]).arg(&self.directory));
-        let _ = fs_err::remove_dir(&self.directory);
     }
 }
 
@@ -95,14 +117,32 @@ impl Drop for Ground {
 #[derive(Debug, Clone)]
 pub struct Site {
     pub directory: PathBuf,
+    run_root: PathBuf,
     driver: String,
     binary: PathBuf,
+    config: Option<PathBuf>,
 }
 
 impl Site {
+    /// A place for a store, with its run root beside it.
+    pub fn new(directory: PathBuf, driver: &str, binary: &Path) -> Self {
+        let run_root = directory.join("run");
+        Self { directory, run_root, driver: driver.to_owned(), binary: binary.to_owned(), config: None }
+    }
+
     /// The same store's place elsewhere.
     pub fn moved_to(&self, directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), ..self.clone() }
+        Self::new(directory.to_owned(), &self.driver, &self.binary)
+    }
+
+    /// The same store with its run root elsewhere: on a machine, it does not survive the boot.
+    pub fn running_in(self, run_root: PathBuf) -> Self {
+        Self { run_root, ..self }
+    }
+
+    /// The same store under a config file.
+    pub fn configured(self, config: PathBuf) -> Self {
+        Self { config: Some(config), ..self }
     }
 
     /// `--root`.
@@ -112,13 +152,16 @@ impl Site {
 
     /// `--run-root`.
     pub fn run_root(&self) -> PathBuf {
-        self.directory.join("run")
+        self.run_root.clone()
     }
 
     /// A command on this store.
     pub fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--root").arg(self.root()).arg("--run-root").arg(self.run_root());
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
         command.arg("--storage-driver").arg(&self.driver).args(args.iter().map(AsRef::as_ref));
         command
     }

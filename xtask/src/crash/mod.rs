@@ -2,97 +2,27 @@
 //! changes something; after each the store is whole.
 
 mod call;
-mod cases;
+pub mod cases;
 mod disks;
-mod ground;
+pub mod ground;
 pub mod launch;
-mod point;
+pub mod point;
 mod refusal;
-mod session;
+pub mod request;
+pub mod session;
 mod tracer;
-mod verdict;
+pub mod verdict;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use nix::errno::Errno;
 
-use crate::{isolate, output, workspace};
-use cases::{CASES, Case};
+use crate::{isolate, output};
+use cases::Case;
 use ground::Ground;
 use point::Point;
+use request::Request;
 use session::Session;
 use tracer::{Fault, Whom};
-
-/// What was asked for.
-#[derive(Debug)]
-struct Request {
-    points: usize,
-    fs: String,
-    driver: Option<String>,
-    jobs: usize,
-    seed: usize,
-    spread: bool,
-    debug: bool,
-    list: bool,
-    cases: Vec<&'static Case>,
-    at: Option<Point>,
-}
-
-impl Request {
-    fn parse(args: &[String]) -> Result<Self> {
-        let mut request = Self {
-            points: 300,
-            fs: "ext4".to_owned(),
-            driver: None,
-            jobs: std::thread::available_parallelism().map_or(1, usize::from),
-            seed: std::process::id() as usize,
-            spread: false,
-            debug: false,
-            list: false,
-            cases: Vec::new(),
-            at: None,
-        };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
-            match arg.as_str() {
-                "--points" => request.points = value()?.parse().context("--points")?,
-                "--fs" => request.fs = value()?.clone(),
-                "--storage-driver" => request.driver = Some(value()?.clone()),
-                "--jobs" => request.jobs = value()?.parse().context("--jobs")?,
-                "--seed" => request.seed = value()?.parse().context("--seed")?,
-                "--case" => request.cases.push(point::named(value()?)?),
-                "--at" => request.at = Some(value()?.parse()?),
-                "--spread" => request.spread = true,
-                "--debug" => request.debug = true,
-                "--list" => request.list = true,
-                other => bail!("no option `{other}`"),
-            }
-        }
-        if let Some(point) = &request.at {
-            request.cases = vec![point.case];
-        }
-        if request.cases.is_empty() {
-            request.cases = CASES.iter().collect();
-        }
-        Ok(request)
-    }
-
-    fn driver(&self) -> &str {
-        self.driver.as_deref().unwrap_or_else(|| ground::usual_driver(&self.fs))
-    }
-
-    fn session(&self, task: &str) -> Result<Session> {
-        let binary = if self.debug {
-            workspace::target().join("debug/mica").canonicalize().context("`cargo build --workspace` makes it")?
-        } else {
-            workspace::mica_binary().or_else(|_| workspace::build_release())?
-        };
-        let spread = if self.spread { " --spread" } else { "" };
-        let debug = if self.debug { " --debug" } else { "" };
-        let task = format!("cargo xtask {task} --fs {} --storage-driver {}{spread}{debug}", self.fs, self.driver());
-        Session::new(Ground::new(&self.fs, self.driver(), binary)?, !self.spread, task, &self.cases)
-    }
-}
 
 /// `cargo xtask crash`: SIGKILL at every call that changes something.
 pub fn run(args: &[String]) -> Result<()> {
@@ -153,7 +83,7 @@ fn strike(
     if isolate::reexec()? {
         return Ok(());
     }
-    let session = request.session(task)?;
+    let session = session(&request, task)?;
     if request.list {
         for case in &request.cases {
             for (number, call) in session.calls(case).iter().enumerate() {
@@ -195,4 +125,12 @@ fn calls(request: &Request, session: &Session, possible: impl Fn(&call::Call) ->
         chosen.extend(picked.into_iter().map(|index| (case, numbers[index])));
     }
     chosen
+}
+
+fn session(request: &Request, task: &str) -> Result<Session> {
+    let spread = if request.spread { " --spread" } else { "" };
+    let debug = if request.debug { " --debug" } else { "" };
+    let task = format!("cargo xtask {task} --fs {} --storage-driver {}{spread}{debug}", request.fs, request.driver());
+    let ground = Ground::new(&request.fs, request.driver(), request.binary()?)?;
+    Session::new(ground, !request.spread, task, &request.cases)
 }

@@ -14,6 +14,7 @@ use super::point::Point;
 use super::tracer::{self, Fault, Trace};
 use super::verdict::{self, Known, State};
 use crate::output;
+use crate::servers::Registry;
 
 /// A prepared ground.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Session {
     ground: Ground,
     files: PathBuf,
     template: Site,
+    /// What cases pull from.
+    _registry: Registry,
     pinned: bool,
     /// How this run is repeated, without the point.
     task: String,
@@ -73,12 +76,12 @@ impl Session {
         let files = ground.path("files");
         fs_err::create_dir_all(&files)?;
         let template = ground.site("template");
-        cases::prepare(&files, &ground.site("scratch"), &template)?;
+        let registry = cases::prepare(&files, &ground.site("scratch"), &template)?;
         let empty_site = ground.copy(&template, "empty")?;
         verdict::removed(&empty_site)?;
         let empty = verdict::contents(&empty_site)?;
         empty_site.discard()?;
-        let mut session = Self { ground, files, template, pinned, task, known: BTreeMap::new() };
+        let mut session = Self { ground, files, template, _registry: registry, pinned, task, known: BTreeMap::new() };
         for case in wanted {
             let known = session.learn(case, empty.clone()).with_context(|| format!("case `{}`", case.name))?;
             session.known.insert(case.name, known);
@@ -143,6 +146,9 @@ impl Session {
         for command in case.before {
             site.read(command)?;
         }
+        if case.damaged {
+            cases::damage(&site)?;
+        }
         Ok(site)
     }
 
@@ -183,7 +189,8 @@ impl Session {
         let (known, _) = self.known.get(point.case.name).context("the case was not learnt")?;
         let site = self.site(point.case, name)?;
         let trace = self.trace(point.case, &site, Some((point.call, point.fault)))?;
-        if let Fault::Error { .. } = point.fault {
+        // What a repair could not do is told in its report, damage by damage.
+        if let (Fault::Error { .. }, false) = (point.fault, point.case.damaged) {
             super::refusal::told(&trace, &site)?;
         }
         verdict::check(point.case, &site, &self.files, known)?;

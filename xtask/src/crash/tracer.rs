@@ -55,7 +55,17 @@ pub struct Trace {
 
 /// Runs `command`, which has neither input nor an environment of its own, and strikes at the call with the number
 /// `at.0`. Returns when everything it has started is gone.
+///
+/// A thread is made for it, because a thread waits for what it has started itself: in the caller's, which may have a
+/// registry to keep, the kernel would never say that nothing is left.
 pub fn run(command: &Command, pinned: bool, scratch: &Path, store: &Path, at: Option<(usize, Fault)>) -> Result<Trace> {
+    std::thread::scope(|scope| {
+        let traced = scope.spawn(|| trace(command, pinned, scratch, store, at));
+        traced.join().unwrap_or_else(|_| bail!("the tracer panicked"))
+    })
+}
+
+fn trace(command: &Command, pinned: bool, scratch: &Path, store: &Path, at: Option<(usize, Fault)>) -> Result<Trace> {
     let (stdout, stderr) = (scratch.join("stdout"), scratch.join("stderr"));
     let mut launcher = Command::new(std::env::current_exe()?);
     launcher.arg(launch::TASK).arg(if pinned { launch::PINNED } else { launch::SPREAD });
@@ -70,6 +80,7 @@ pub fn run(command: &Command, pinned: bool, scratch: &Path, store: &Path, at: Op
         at,
         alive: Arc::default(),
         stray: BTreeSet::new(),
+        early: BTreeSet::new(),
         killed: None,
         trace: Trace::default(),
     };
@@ -91,8 +102,10 @@ struct Tracer {
     store: PathBuf,
     at: Option<(usize, Fault)>,
     alive: Arc<Mutex<BTreeSet<Pid>>>,
-    /// Children whose first stop came before the event that announces them.
+    /// Children that were announced and have not stopped yet.
     stray: BTreeSet<Pid>,
+    /// Children that were seen before the event that announces them, and may be gone when it comes.
+    early: BTreeSet<Pid>,
     killed: Option<Whom>,
     trace: Trace,
 }
@@ -123,7 +136,7 @@ impl Tracer {
 
     /// Takes one event; false when nothing is left to wait for.
     fn step(&mut self) -> Result<bool> {
-        // Only what this thread has started: other workers trace commands of their own.
+        // Only what this thread has started: the harness has other children, and other workers trace commands of their own.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         let event = match waitpid(None, Some(flags)) {
             Ok(event) => event,
@@ -141,8 +154,8 @@ impl Tracer {
                     && let Ok(child) = ptrace::getevent(pid)
                 {
                     let child = Pid::from_raw(child as i32);
-                    // Its first stop may have been seen already.
-                    if self.live().insert(child) {
+                    if !self.early.remove(&child) {
+                        self.live().insert(child);
                         self.stray.insert(child);
                     }
                 }
@@ -169,11 +182,17 @@ impl Tracer {
         if self.stray.remove(&pid) {
             return true;
         }
-        self.live().insert(pid)
+        let first = self.live().insert(pid);
+        if first {
+            self.early.insert(pid);
+        }
+        first
     }
 
     fn gone(&mut self, pid: Pid, status: i32) {
-        self.live().remove(&pid);
+        if !self.live().remove(&pid) {
+            self.early.insert(pid);
+        }
         self.stray.remove(&pid);
         if pid == self.root {
             self.trace.status = status;

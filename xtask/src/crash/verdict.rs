@@ -65,7 +65,10 @@ pub fn check(case: &Case, site: &Site, files: &Path, known: &Known) -> Result<()
     let made = containers_on_disk(site);
     let seen = State::of(site).context("the store does not answer")?;
     effect(case, &seen, known)?;
-    sound(site)?;
+    // What a repair had not come to is still damaged, and repaired by the next one.
+    if !case.damaged {
+        sound(site)?;
+    }
     acknowledged(site, &seen, known)?;
     again(case, site, files, known)?;
     sound(site)?;
@@ -85,7 +88,7 @@ pub fn check_after_prune(case: &Case, site: &Site, files: &Path, known: &Known) 
     ensure!(lost.is_empty(), "LOSS: images {lost:?} are gone");
     sound(site)?;
     acknowledged(site, &seen, known)?;
-    if ["load", "import", "build", "tag", "create", "run", "run-rm"].contains(&case.name) {
+    if ["load", "pull", "import", "build", "tag", "create", "run", "run-rm"].contains(&case.name) {
         again(case, site, files, known)?;
     }
     sound(site)?;
@@ -167,6 +170,15 @@ fn again(case: &Case, site: &Site, files: &Path, known: &Known) -> Result<()> {
         Again::AfterRemoving(_) => {}
     }
     site.read(&words(case.command, files)).context("the same command fails now")?;
+    shows(case, site)
+}
+
+/// What a case did can be seen.
+pub fn shows(case: &Case, site: &Site) -> Result<()> {
+    if let Some((command, words)) = case.shows {
+        let said = site.read(command)?;
+        ensure!(String::from_utf8_lossy(&said).contains(words), "LOSS: {command:?} does not say `{words}`");
+    }
     Ok(())
 }
 
@@ -209,12 +221,18 @@ pub fn removed(site: &Site) -> Result<()> {
 /// Every path of a store and its run root but the database's own files, whose number is its own business, with the
 /// sizes of files.
 pub fn contents(site: &Site) -> Result<BTreeSet<String>> {
-    let mut find = sh::command(&["find"]);
-    find.arg(&site.directory).args(["-type", "f", "-printf", "%P %s\\n", "-o", "-printf", "%P/\\n"]);
-    let found = sh::read(&mut find)?;
-    // What starts containers keeps compiled filters there; that is no part of any container.
-    let own = |line: &&str| !line.starts_with("root/db/") && !line.starts_with("run/cache/");
-    Ok(found.lines().filter(own).map(anonymous).collect())
+    let mut contents = BTreeSet::new();
+    for (name, directory) in [("root", site.root()), ("run", site.run_root())] {
+        let (file, other) = (format!("{name}/%P %s\\n"), format!("{name}/%P/\\n"));
+        let found = sh::read(
+            sh::command(&["find"]).arg(directory).args(["-type", "f", "-printf", &file, "-o", "-printf", &other]),
+        )?;
+        // What starts containers keeps compiled filters there, and every command tells what it did; that is no part of any
+        // container.
+        let own = |line: &&str| !["root/db/", "run/cache/", "run/events-"].iter().any(|path| line.starts_with(path));
+        contents.extend(found.lines().filter(own).map(anonymous));
+    }
+    Ok(contents)
 }
 
 /// The store's identity is in names of marks, and another store has another.

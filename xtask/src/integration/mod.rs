@@ -1,10 +1,14 @@
 //! `cargo xtask integration NAME`: whole stories against real parts, each in a store and a mount namespace of its own.
 
 mod concurrency;
+mod containers;
 mod http;
 mod interop;
+pub mod network;
+mod registry;
 pub mod story;
 
+pub use http::free_port;
 pub use interop::Daemon;
 
 use anyhow::{Result, bail};
@@ -16,7 +20,9 @@ const DRIVERS: [&str; 3] = ["overlay", "vfs", "btrfs"];
 
 /// Dispatches by name; without `--storage-driver` a story is told on each driver.
 pub fn run(args: &[String]) -> Result<()> {
-    let Some((name, rest)) = args.split_first() else { bail!("which one? story | concurrency | interop | all") };
+    let Some((name, rest)) = args.split_first() else {
+        bail!("which one? story | concurrency | containers | interop | network | registry | all")
+    };
     let drivers: Vec<&str> = match rest {
         [] => DRIVERS.to_vec(),
         [flag, driver] if flag == "--storage-driver" => vec![driver.as_str()],
@@ -35,12 +41,21 @@ pub fn run(args: &[String]) -> Result<()> {
             "concurrency" => drivers
                 .iter()
                 .try_for_each(|driver| output::part(&format!("concurrency on {driver}"), || concurrency::run(driver))),
+            "containers" => drivers
+                .iter()
+                .try_for_each(|driver| output::part(&format!("containers on {driver}"), || containers::run(driver))),
             "interop" => output::part("interop", interop::run),
-            other => bail!("no integration run `{other}`: story | concurrency | interop | all"),
+            "network" => output::part("network", network::run),
+            "registry" => output::part("registry", registry::run),
+            other => bail!(
+                "no integration run `{other}`: story | concurrency | containers | interop | network | registry | all"
+            ),
         }
     };
     match name.as_str() {
-        "all" => ["story", "concurrency", "interop"].into_iter().try_for_each(tell),
+        "all" => {
+            ["story", "concurrency", "containers", "interop", "network", "registry"].into_iter().try_for_each(tell)
+        }
         name => tell(name),
     }
 }
