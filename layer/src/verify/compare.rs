@@ -3,23 +3,29 @@
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use flate2::Crc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, major, minor};
 use rustix::io::Errno;
 
-use super::model::{Model, Origin};
+use super::model::{Model, Origin, Stated};
 use crate::apply::Whiteouts;
-use crate::archive::{Archive, Entry, Kind, Time, Xattr};
+use crate::archive::{Archive, Entry, Kind, Segment, Time, Xattr};
 use crate::error::Result;
 use crate::{attributes, beneath};
 
 /// How much of a file is read at a time.
 const BUFFER: usize = 256 * 1024;
 
+/// A directory and a name in it.
+type Named<'a> = (&'a OwnedFd, &'a [u8]);
+
 /// Compares content, in buffers that serve for all files.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     one: Vec<u8>,
     other: Vec<u8>,
+    /// Of what the archive has given of the current entry's content.
+    sum: Crc,
 }
 
 impl Reader {
@@ -32,6 +38,7 @@ impl Reader {
         archive: &mut Archive<R>,
         style: Whiteouts,
     ) -> Result<Option<String>> {
+        self.sum.reset();
         let entry = archive.entry();
         let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -51,17 +58,66 @@ impl Reader {
         }
     }
 
+    /// What the current entry says, whatever was found. Reads the rest of its content.
+    pub fn stated<R: BufRead>(&mut self, archive: &mut Archive<R>) -> Result<Stated> {
+        loop {
+            let chunk = archive.content()?;
+            let length = chunk.len();
+            if length == 0 {
+                return Ok(Stated { entry: archive.entry().clone(), sum: self.sum.sum() });
+            }
+            self.sum.update(chunk);
+            archive.consume(length);
+        }
+    }
+
+    /// What is wrong with a further name of the file `target`. That the two are still one file is not looked for here: a
+    /// later layer may take `target` away from it.
+    pub fn link(&mut self, model: &Model<'_>, target: &[u8], full: &[u8], stated: Option<&Stated>) -> Option<String> {
+        let (parent, name) = beneath::split(full);
+        let open = |root, path| beneath::open_physical(root, path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let found = open(model.target.root, parent).and_then(|dir| {
+            let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((dir, stat))
+        });
+        let (dir, stat) = match found {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Some("is missing".to_owned()),
+            Err(errno) => return Some(unreadable(errno)),
+        };
+        if inode(model, target) == Some((stat.st_dev, stat.st_ino)) {
+            return None;
+        }
+        if let Some(stated) = stated {
+            return metadata(dir.as_fd(), name, full, &stat, &stated.entry, model.target.whiteouts)
+                .or_else(|| self.holds(&dir, name, &stat, stated));
+        }
+        // What no entry has described is inherited.
+        let root = if model.states.contains_key(target) { model.target.root } else { model.target.merged? };
+        let (parent, base) = beneath::split(target);
+        match open(root, parent) {
+            Ok(other) => self.alike((&other, base), (&dir, name), full),
+            Err(errno) => Some(unreadable(errno)),
+        }
+    }
+
     /// How `name` differs in two directories; nothing when it is alike.
     pub fn pair(&mut self, below: &OwnedFd, dir: &OwnedFd, name: &[u8], full: &[u8]) -> Option<String> {
-        let name = if name.is_empty() { b"." } else { name };
-        let stat = |dir: &OwnedFd| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-        let expected = match stat(below) {
+        self.alike((below, name), (dir, name), full)
+    }
+
+    /// How a name differs from one in another directory.
+    fn alike(&mut self, expected: Named<'_>, found: Named<'_>, full: &[u8]) -> Option<String> {
+        let [(below, below_name), (dir, name)] =
+            [expected, found].map(|(dir, name)| (dir, if name.is_empty() { b"." } else { name }));
+        let stat = |dir: &OwnedFd, name: &[u8]| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        let expected = match stat(below, below_name) {
             Ok(stat) => stat,
             Err(errno) => {
                 return Some(format!("cannot be compared with what lies below: {}", std::io::Error::from(errno)));
             }
         };
-        let found = match stat(dir) {
+        let found = match stat(dir, name) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Some("is missing".to_owned()),
             Err(errno) => return Some(unreadable(errno)),
@@ -78,7 +134,7 @@ impl Reader {
         if plain(&expected) != plain(&found) {
             return Some(describe(&expected, &found));
         }
-        match (attributes::read(below.as_fd(), name, full), attributes::read(dir.as_fd(), name, full)) {
+        match (attributes::read(below.as_fd(), below_name, full), attributes::read(dir.as_fd(), name, full)) {
             (Ok(expected), Ok(found)) if expected == found => {}
             (Ok(_), Ok(_)) => return Some("has other extended attributes".to_owned()),
             (_, Err(error)) | (Err(error), _) => return Some(error.to_string()),
@@ -87,10 +143,10 @@ impl Reader {
             FileType::RegularFile if expected.st_size != found.st_size => {
                 Some(format!("has {} bytes instead of {}", found.st_size, expected.st_size))
             }
-            FileType::RegularFile => self.pair_content(below, dir, name),
+            FileType::RegularFile => self.pair_content((below, below_name), (dir, name)),
             FileType::Symlink => {
-                let link = |dir: &OwnedFd| rustix::fs::readlinkat(dir, name, Vec::new()).ok();
-                (link(below) != link(dir)).then(|| "points somewhere else".to_owned())
+                let link = |dir: &OwnedFd, name: &[u8]| rustix::fs::readlinkat(dir, name, Vec::new()).ok();
+                (link(below, below_name) != link(dir, name)).then(|| "points somewhere else".to_owned())
             }
             FileType::CharacterDevice | FileType::BlockDevice if expected.st_rdev != found.st_rdev => {
                 Some("is another device".to_owned())
@@ -143,6 +199,7 @@ impl Reader {
                 Ok(_) => return Ok(Some(other_content(*at))),
                 Err(errno) => return Ok(Some(unreadable(errno))),
             }
+            self.sum.update(&chunk[..length]);
             archive.consume(length);
             *at += length as u64;
         }
@@ -168,10 +225,50 @@ impl Reader {
         None
     }
 
-    fn pair_content(&mut self, below: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> Option<String> {
+    /// What is wrong with the content of a name that must have an entry's.
+    fn holds(&mut self, dir: &OwnedFd, name: &[u8], stat: &Stat, stated: &Stated) -> Option<String> {
+        let Stated { entry, sum } = stated;
+        if entry.kind != Kind::File {
+            return None;
+        }
+        if stat.st_size.unsigned_abs() != entry.size {
+            return Some(format!("has {} bytes instead of {}", stat.st_size, entry.size));
+        }
+        let file = match open(dir, name) {
+            Ok(file) => file,
+            Err(errno) => return Some(unreadable(errno)),
+        };
+        self.one.resize(BUFFER, 0);
+        let whole = || vec![Segment { offset: 0, length: entry.size }];
+        let (mut at, mut found) = (0, Crc::new());
+        for segment in entry.sparse.clone().unwrap_or_else(whole) {
+            if let Some(wrong) = self.empty(&file, at, segment.offset) {
+                return Some(wrong);
+            }
+            at = segment.offset;
+            let end = segment.offset.saturating_add(segment.length);
+            while at < end {
+                let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
+                match read_at(&file, &mut self.one[..length], at) {
+                    Ok(0) => break,
+                    Ok(read) => {
+                        found.update(&self.one[..read]);
+                        at += read as u64;
+                    }
+                    Err(errno) => return Some(unreadable(errno)),
+                }
+            }
+        }
+        if found.sum() != *sum {
+            return Some("has other content".to_owned());
+        }
+        self.empty(&file, at, entry.size)
+    }
+
+    fn pair_content(&mut self, expected: Named<'_>, found: Named<'_>) -> Option<String> {
         self.one.resize(BUFFER, 0);
         self.other.resize(BUFFER, 0);
-        let (expected, found) = match (open(below, name), open(dir, name)) {
+        let (expected, found) = match (open(expected.0, expected.1), open(found.0, found.1)) {
             (Ok(expected), Ok(found)) => (expected, found),
             (Err(errno), _) | (_, Err(errno)) => return Some(unreadable(errno)),
         };
@@ -237,19 +334,12 @@ pub(super) fn whiteout(dir: &OwnedFd, name: &[u8]) -> Option<String> {
     }
 }
 
-/// What is wrong with a name that must be the same file as another.
-pub(super) fn same_file(model: &Model<'_>, target: &[u8], full: &[u8]) -> Option<String> {
-    let inode = |path: &[u8]| {
-        let (parent, name) = beneath::split(path);
-        let dir = beneath::open_physical(model.target.root, parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
-    };
-    match (inode(full), inode(target)) {
-        (Ok(one), Ok(other)) if one == other => None,
-        (Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP), _) => Some("is missing".to_owned()),
-        (Err(errno), _) => Some(unreadable(errno)),
-        _ => Some(format!("is no longer the same file as `{}`", target.escape_ascii())),
-    }
+/// Device and inode number of a name; nothing when it is not there.
+pub(super) fn inode(model: &Model<'_>, path: &[u8]) -> Option<(u64, u64)> {
+    let (parent, name) = beneath::split(path);
+    let dir = beneath::open_physical(model.target.root, parent, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+    let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some((stat.st_dev, stat.st_ino))
 }
 
 /// Whether this is overlay's whiteout.

@@ -16,6 +16,7 @@ mod walk;
 
 use std::io::BufRead;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use self::compare::Reader;
 use self::model::{Dir, Model, Node, Origin, Parents};
@@ -105,7 +106,12 @@ impl<'a> Verifier<'a> {
             Some(dir) => self.reader.entry(dir, base, &full, archive, self.model.target.whiteouts)?,
             None => None,
         };
+        let stated = match (&wrong, &place.fd) {
+            (None, Some(_)) => None,
+            _ => Some(Rc::new(self.reader.stated(archive)?)),
+        };
         self.model.put(&full, node, wrong);
+        self.model.state(&full, stated);
         Ok(())
     }
 
@@ -119,8 +125,10 @@ impl<'a> Verifier<'a> {
             return;
         };
         if target != full {
-            let wrong = compare::same_file(&self.model, &target, full);
+            let stated = self.model.states.get(&target).and_then(|state| state.stated.clone());
+            let wrong = self.reader.link(&self.model, &target, full, stated.as_deref());
             self.model.put(full, node, wrong);
+            self.model.state(full, stated);
             self.model.join(&target, full);
         }
     }

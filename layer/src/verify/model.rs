@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, OFlags};
 
 use super::compare::{self, Reader};
 use crate::apply::{Target, Whiteouts};
+use crate::archive::Entry;
 use crate::beneath;
 
 /// How many symbolic links one path may lead through: the kernel's own number.
@@ -68,6 +69,17 @@ pub(super) struct State {
     pub node: Node,
     /// The last layer that had to do with it; 0 for none that is to be kept.
     layer: u32,
+    /// What its entry says, where something else was found.
+    pub stated: Option<Rc<Stated>>,
+}
+
+/// An entry whose name is something else in the directory under comparison. Later names of the same file have to be compared
+/// with it, because a later layer may have replaced or deleted this one alone.
+#[derive(Debug)]
+pub(super) struct Stated {
+    pub entry: Entry,
+    /// Of the content as the archive stores it.
+    pub sum: u32,
 }
 
 /// A directory that entries go into.
@@ -85,6 +97,7 @@ pub(super) struct Model<'a> {
     pub states: BTreeMap<Vec<u8>, State>,
     /// Names that are one file, by number.
     pub groups: HashMap<Vec<u8>, u64>,
+    next_group: u64,
     /// Differences found so far. An entry that is replaced by a later one takes its difference with it.
     pub wrong: BTreeMap<Vec<u8>, String>,
     layer: u32,
@@ -93,11 +106,12 @@ pub(super) struct Model<'a> {
 
 impl<'a> Model<'a> {
     pub fn new(target: Target<'a>) -> Model<'a> {
-        let root = State { node: Node::Dir(Dir::new(Origin::Below)), layer: 0 };
+        let root = State { node: Node::Dir(Dir::new(Origin::Below)), layer: 0, stated: None };
         Model {
             target,
             states: BTreeMap::from([(Vec::new(), root)]),
             groups: HashMap::new(),
+            next_group: 0,
             wrong: BTreeMap::new(),
             layer: 0,
             last: None,
@@ -140,13 +154,21 @@ impl<'a> Model<'a> {
             Some(wrong) => drop(self.wrong.insert(path.to_vec(), wrong)),
             None => drop(self.wrong.remove(path)),
         }
-        self.states.insert(path.to_vec(), State { node, layer: self.layer });
+        self.states.insert(path.to_vec(), State { node, layer: self.layer, stated: None });
+    }
+
+    /// Remembers what an entry says that was put at a path where something else was found.
+    pub fn state(&mut self, path: &[u8], stated: Option<Rc<Stated>>) {
+        if let Some(state) = self.states.get_mut(path) {
+            state.stated = stated;
+        }
     }
 
     /// States that two names are one file.
     pub fn join(&mut self, one: &[u8], other: &[u8]) {
-        let next = self.groups.len() as u64;
-        let group = *self.groups.entry(one.to_vec()).or_insert(next);
+        // Counted up and not by how many names there are: names leave their groups, and a number must not come back.
+        let group = *self.groups.entry(one.to_vec()).or_insert(self.next_group);
+        self.next_group += 1;
         self.groups.insert(other.to_vec(), group);
     }
 
@@ -175,7 +197,7 @@ impl<'a> Model<'a> {
         let overlay = self.is_overlay();
         match self.states.get_mut(&full) {
             Some(State { node: Node::Dir(dir), .. }) if overlay => dir.opaque = true,
-            Some(State { node: Node::Dir(_), layer }) if *layer == current => self.clean(&full),
+            Some(State { node: Node::Dir(_), layer, .. }) if *layer == current => self.clean(&full),
             Some(State { node: Node::Dir(_) | Node::Deleted, .. }) | None => self.expect_deleted(&place, name, &full),
             Some(State { layer, .. }) if *layer == current => {}
             Some(_) => self.expect_deleted(&place, name, &full),
@@ -327,7 +349,7 @@ impl<'a> Model<'a> {
             return;
         }
         let current = self.layer;
-        let new = || State { node: Node::Dir(Dir::new(Origin::Below)), layer: current };
+        let new = || State { node: Node::Dir(Dir::new(Origin::Below)), layer: current, stated: None };
         self.states.entry(path.to_vec()).or_insert_with(new).layer = current;
     }
 
@@ -366,7 +388,7 @@ impl<'a> Model<'a> {
             Some(_) => {}
             None => {
                 let dir = Dir { hides: true, ..Dir::new(Origin::Below) };
-                self.states.insert(path.to_vec(), State { node: Node::Dir(dir), layer: current });
+                self.states.insert(path.to_vec(), State { node: Node::Dir(dir), layer: current, stated: None });
             }
         }
     }

@@ -94,6 +94,43 @@ fn sample() -> Tar {
 }
 
 #[test]
+fn privileged_files_that_left_their_links_do_not_confuse_those_that_did_not() {
+    if skipped_unless_root() {
+        return;
+    }
+    let first = Tar::new().file("a", "0").hard_link("b", "a").file("p", "1").hard_link("q", "p").file("r", "22");
+    let first = first.hard_link("s", "r").hard_link("v", "r");
+    let second = Tar::new().file(".wh.a", "").file("q", "3").file("r", "44").file("t", "5").hard_link("u", "t");
+    let tars = [first.finish(), second.finish()];
+    type Found = (&'static str, fn(&Root), &'static [&'static str]);
+    let table: [Found; 5] = [
+        ("nothing", |_| {}, &[]),
+        ("a name that outlived the first", |root| flip(root, "b"), &["b has other content"]),
+        ("its mode", |root| chmod(root, "b", 0o600), &["b has mode 0600 instead of 0644"]),
+        ("both that did", |root| flip(root, "s"), &["s has other content", "v has other content"]),
+        (
+            "one that is a file of its own",
+            |root| {
+                fs_err::rename(root.path("s"), root.path("old")).unwrap();
+                fs_err::copy(root.path("old"), root.path("s")).unwrap();
+                unlink(root, "old");
+                touch(root, "s", 1_000_000_000);
+            },
+            &["v is no longer the same file as `s`"],
+        ),
+    ];
+    for (what, damage, wanted) in table {
+        let root = Root::new();
+        for tar in [&first, &second] {
+            root.apply(tar, Whiteouts::Direct).unwrap();
+        }
+        damage(&root);
+        let found = verify(&root, &tars.each_ref().map(Vec::as_slice), None, Whiteouts::Direct);
+        assert_eq!(found, wanted, "{what}");
+    }
+}
+
+#[test]
 fn privileged_every_damage_to_an_overlay_layer_is_found_and_named() {
     if skipped_unless_root() {
         return;

@@ -22,6 +22,7 @@ pub(super) fn walk(model: Model<'_>, reader: Reader) -> BTreeMap<Vec<u8>, String
         walk.directory(&path, visible, &mut ahead);
     }
     walk.linked();
+    walk.parted();
     walk.model.wrong
 }
 
@@ -241,6 +242,26 @@ impl Walk<'_> {
             for name in apart {
                 let what = format!("is the same file as `{}`, which its layer keeps apart", first.path.escape_ascii());
                 self.model.wrong.entry(name.path.clone()).or_insert(what);
+            }
+        }
+    }
+
+    /// Names that the layers left in one file, and that are several here.
+    fn parted(&mut self) {
+        let mut groups: BTreeMap<u64, BTreeMap<Vec<u8>, (u64, u64)>> = BTreeMap::new();
+        for (path, group) in &self.model.groups {
+            // What is missing has been told.
+            if let Some(inode) = compare::inode(&self.model, path) {
+                groups.entry(*group).or_default().insert(path.clone(), inode);
+            }
+        }
+        for names in groups.into_values() {
+            let mut names = names.into_iter();
+            let Some((first, inode)) = names.next() else { continue };
+            for (name, _) in names.filter(|(_, other)| *other != inode) {
+                let what = format!("is no longer the same file as `{}`", first.escape_ascii());
+                // It explains whatever else differs.
+                self.model.wrong.insert(name, what);
             }
         }
     }
