@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Status;
 use crate::output::{self, Closed};
 use crate::settings::{Environment, Settings};
-use crate::{bus_error, commands, files};
+use crate::{allocator, bus_error, commands, files};
 
 /// What a shell shows for a command that `SIGPIPE` ended, which is what a closed standard output is.
 const PIPE_CLOSED: u8 = 141;
@@ -20,6 +20,7 @@ const USAGE: u8 = 125;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    allocator::tune();
     files::take_umask();
     bus_error::install();
     let cli = match Cli::try_parse() {

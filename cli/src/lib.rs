@@ -3,6 +3,7 @@
 //! Reading order: [`args`] is what can be typed, [`settings`] and [`wire`] make an engine of it, [`commands`] has one file
 //! per command, which calls one verb of the engine and shows the result through [`views`] and [`output`].
 
+mod allocator;
 mod app;
 pub mod args;
 mod bus_error;
