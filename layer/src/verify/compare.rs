@@ -38,7 +38,6 @@ impl Reader {
         archive: &mut Archive<R>,
         style: Whiteouts,
     ) -> Result<Option<String>> {
-        self.sum.reset();
         let entry = archive.entry();
         let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -56,6 +55,11 @@ impl Reader {
             Kind::File if entry.size > 0 => self.content(dir, name, archive),
             _ => Ok(None),
         }
+    }
+
+    /// Goes to another entry, of which nothing has been read.
+    pub fn begin(&mut self) {
+        self.sum.reset();
     }
 
     /// What the current entry says, whatever was found. Reads the rest of its content.

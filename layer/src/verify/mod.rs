@@ -101,6 +101,7 @@ impl<'a> Verifier<'a> {
             return Ok(());
         }
         let node = node_of(entry);
+        self.reader.begin();
         // Where the directory itself is missing, that is the difference.
         let wrong = match &place.fd {
             Some(dir) => self.reader.entry(dir, base, &full, archive, self.model.target.whiteouts)?,

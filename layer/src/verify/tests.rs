@@ -99,8 +99,15 @@ fn privileged_files_that_left_their_links_do_not_confuse_those_that_did_not() {
         return;
     }
     let first = Tar::new().file("a", "0").hard_link("b", "a").file("p", "1").hard_link("q", "p").file("r", "22");
-    let first = first.hard_link("s", "r").hard_link("v", "r");
-    let second = Tar::new().file(".wh.a", "").file("q", "3").file("r", "44").file("t", "5").hard_link("u", "t");
+    let first =
+        first.hard_link("s", "r").hard_link("v", "r").dir("d").file("w", "7").file("d/x", "6").hard_link("y", "d/x");
+    let second = Tar::new()
+        .file(".wh.a", "")
+        .file(".wh.d", "")
+        .file("q", "3")
+        .file("r", "44")
+        .file("t", "5")
+        .hard_link("u", "t");
     let tars = [first.finish(), second.finish()];
     type Found = (&'static str, fn(&Root), &'static [&'static str]);
     let table: [Found; 5] = [
