@@ -12,9 +12,18 @@ use crate::archive::{Entry, Kind, Time, Writer};
 use crate::attributes;
 use crate::error::{Error, Result};
 
+/// Files up to this size in bytes are read before their header is written.
+///
+/// A header states a size, and a process that writes into the tree meanwhile (`commit --pause=false`, `export` of a
+/// running container) truncates files between the look and the read. What small files hold is known before it is
+/// stated; that a larger one shrank is an error.
+const READ_AHEAD: u64 = 256 * 1024;
+
 /// An archive of nodes.
 pub(super) struct Nodes<W> {
     writer: Writer<W>,
+    /// The content of a small file.
+    ahead: Vec<u8>,
     stats: LayerStats,
     /// The name under which a file with several names was written first.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -22,7 +31,7 @@ pub(super) struct Nodes<W> {
 
 impl<W: Write> Nodes<W> {
     pub fn new(sink: W) -> Nodes<W> {
-        Nodes { writer: Writer::new(sink), stats: LayerStats::default(), links: HashMap::new() }
+        Nodes { writer: Writer::new(sink), ahead: Vec::new(), stats: LayerStats::default(), links: HashMap::new() }
     }
 
     /// Writes `name` in `dir` as `as_path`; false when there is no such node, or it is one that archives cannot hold.
@@ -76,12 +85,25 @@ impl<W: Write> Nodes<W> {
         match content {
             Some(file) => {
                 entry.size = u64::try_from(stat.st_size).unwrap_or(0);
-                self.stats.bytes += entry.size;
-                self.writer.append(&entry, &mut Content(file))?;
+                self.file(&mut entry, Content(file))?;
             }
             None => self.writer.append(&entry, &mut std::io::empty())?,
         }
         Ok(true)
+    }
+
+    /// Writes a regular file of about `entry.size` bytes.
+    fn file(&mut self, entry: &mut Entry, mut content: impl Read) -> Result<()> {
+        if entry.size <= READ_AHEAD {
+            self.ahead.clear();
+            let read = content.take(entry.size).read_to_end(&mut self.ahead);
+            entry.size = read.map_err(|e| Error::io("read", &entry.path, e))? as u64;
+            self.writer.append(entry, &mut &self.ahead[..])?;
+        } else {
+            self.writer.append(entry, &mut content)?;
+        }
+        self.stats.bytes += entry.size;
+        Ok(())
     }
 
     /// Writes a whiteout or an opaque mark.
@@ -132,5 +154,33 @@ struct Content(OwnedFd);
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         Ok(rustix::io::retry_on_intr(|| rustix::io::read(self.0.as_fd(), &mut *buffer))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Archive;
+
+    #[test]
+    fn a_file_that_shrinks_is_archived_as_it_was_read_or_refused() {
+        for (stated, found, archived) in
+            [(5, 5, Some(5)), (5, 0, Some(0)), (5, 3, Some(3)), (5, 9, Some(5)), (READ_AHEAD + 1, READ_AHEAD, None)]
+        {
+            let mut archive = Vec::new();
+            let mut nodes = Nodes::new(&mut archive);
+            let mut entry = Entry { path: b"file".to_vec(), size: stated, ..Entry::default() };
+            let written = nodes.file(&mut entry, std::io::repeat(b'x').take(found));
+            let Some(size) = archived else {
+                assert!(matches!(written, Err(Error::Io { .. })), "{written:?}");
+                continue;
+            };
+            written.expect("an entry");
+            let stats = nodes.finish().expect("an archive");
+            assert_eq!((stats.bytes, stats.size), (size, archive.len() as u64), "{stated} {found}");
+            let mut reader = Archive::new(&archive[..]);
+            assert!(reader.next().expect("an entry").is_some(), "{stated} {found}");
+            assert_eq!(reader.entry().size, size, "{stated} {found}");
+        }
     }
 }
