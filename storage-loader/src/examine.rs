@@ -8,6 +8,7 @@ use mica_storage_api::abi::ABI_MAJOR;
 
 use crate::error::Refusal;
 use crate::note::{self, Note};
+use crate::owners::Owners;
 use crate::pins::{self, Pins};
 use crate::{search, trust};
 
@@ -31,8 +32,8 @@ impl Examined {
 }
 
 /// Examines a file.
-pub(crate) fn examine(path: &Path, pins: &Pins) -> Result<Examined, Refusal> {
-    let (path, file, size) = trust::check(path)?;
+pub(crate) fn examine(path: &Path, pins: &Pins, owners: &Owners) -> Result<Examined, Refusal> {
+    let (path, file, size) = trust::check(path, owners)?;
     let note = note::read(file.as_fd(), size)?;
     let in_file_name = search::name_of(&path).map(str::to_owned);
     if let Some(note) = &note {

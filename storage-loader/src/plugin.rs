@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::{Error, Refusal, Result};
 use crate::examine::{self, Examined};
 use crate::host::{HostServices, NoServices};
+use crate::owners::Owners;
 use crate::pins::Pins;
 use crate::search;
 use crate::table::{self, Table, Texts};
@@ -68,13 +69,13 @@ impl Plugin {
     ///
     /// A file called `libmica_storage_<name>.so` must hold the driver `<name>`; any other file name is taken as it is.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::load_pinned(path, &Pins::default())
+        Self::load_pinned(path, &Pins::default(), &Owners::default())
     }
 
     /// The same, and a driver that is pinned must be the file it is pinned to.
-    pub(crate) fn load_pinned(path: &Path, pins: &Pins) -> Result<Self> {
+    pub(crate) fn load_pinned(path: &Path, pins: &Pins, owners: &Owners) -> Result<Self> {
         let refused = |source| Error::Refused { path: path.to_owned(), source };
-        let Examined { path: checked, name: expected, .. } = examine::examine(path, pins).map_err(refused)?;
+        let Examined { path: checked, name: expected, .. } = examine::examine(path, pins, owners).map_err(refused)?;
         let entry = link(&checked).map_err(refused)?;
         #[expect(unsafe_code, reason = "the first call into a plugin")]
         // SAFETY: the entry function of a library that `link` never unloads.

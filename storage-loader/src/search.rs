@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Refusal, Result};
 use crate::examine::{self, Examined};
+use crate::owners::Owners;
 use crate::pins::Pins;
 use crate::plugin::Plugin;
 
@@ -17,6 +18,7 @@ const SUFFIX: &str = ".so";
 pub struct SearchPath {
     dirs: Vec<PathBuf>,
     pins: Pins,
+    owners: Owners,
 }
 
 impl SearchPath {
@@ -50,6 +52,12 @@ impl SearchPath {
         Self { pins, ..self }
     }
 
+    /// The same, for a process in a user namespace: with what is known to be root's.
+    #[must_use]
+    pub fn knowing(self, owners: Owners) -> Self {
+        Self { owners, ..self }
+    }
+
     /// The file of a driver, by its name or its path, which has a slash.
     pub fn find(&self, driver: &str) -> Result<PathBuf> {
         if driver.contains('/') { Ok(driver.into()) } else { discover(driver, self) }
@@ -62,12 +70,13 @@ impl SearchPath {
 
     /// Loads a driver from its file, wherever that is.
     pub fn load_file(&self, path: &Path) -> Result<Plugin> {
-        Plugin::load_pinned(path, &self.pins)
+        Plugin::load_pinned(path, &self.pins, &self.owners)
     }
 
     /// What can be said about a file without loading it.
     pub fn examine(&self, path: &Path) -> Result<Examined> {
-        examine::examine(path, &self.pins).map_err(|source| Error::Refused { path: path.to_owned(), source })
+        examine::examine(path, &self.pins, &self.owners)
+            .map_err(|source| Error::Refused { path: path.to_owned(), source })
     }
 
     /// The directories in order.
@@ -115,7 +124,7 @@ pub fn candidates(path: &SearchPath) -> Vec<Candidate> {
             let Some(name) = name_of(&file).map(str::to_owned) else { continue };
             let outcome = match first.get(&name) {
                 Some(by) => Err(Refusal::Shadowed { by: by.clone() }),
-                None => examine::examine(&file, &path.pins),
+                None => examine::examine(&file, &path.pins, &path.owners),
             };
             first.entry(name.clone()).or_insert_with(|| file.clone());
             found.push(Candidate { path: file, name, outcome });
