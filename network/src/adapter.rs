@@ -13,13 +13,16 @@ use mica_engine::network::{
 };
 use mica_engine::{Kind, Result as EngineResult};
 
+use crate::around::{self, Around};
 use crate::error::{Error, Result};
 use crate::host::{self, Kernel, Place, Up};
 use crate::inside::{self, NameSockets, Routes};
 use crate::lease::{self, Lease};
 use crate::options::Options;
 use crate::pool::{self, Pool};
+use crate::publish::{Reach, Reserved};
 use crate::resolvers;
+use crate::rules::Owner;
 use crate::serve::{self, Life, Names};
 use crate::{link, publish};
 
@@ -29,6 +32,7 @@ pub struct KernelNetwork {
     place: Place,
     pools: Vec<Pool>,
     names: PathBuf,
+    around: Option<Around>,
 }
 
 impl KernelNetwork {
@@ -39,8 +43,9 @@ impl KernelNetwork {
             directory: run_root.join("networks"),
             bridge: format!("mica{}", tag.unwrap_or("0")),
             table: tag.map_or_else(|| "mica".to_owned(), |tag| format!("mica-{tag}")),
+            owner: Owner::Others,
         };
-        Self { place, pools: pool::usual(), names }
+        Self { place, pools: pool::usual(), names, around: None }
     }
 
     /// The same with these pools of addresses, unless there are none.
@@ -50,6 +55,28 @@ impl KernelNetwork {
             self.pools = pools;
         }
         self
+    }
+
+    /// The same in a network namespace of a user without privileges.
+    #[must_use]
+    pub fn within(self, around: Option<Around>) -> Self {
+        let owner = if around.is_some() { Owner::Us } else { Owner::Others };
+        Self { around, place: Place { owner, ..self.place }, ..self }
+    }
+
+    /// Works on a thread of its own where the networks are.
+    async fn there<T: Send + 'static>(&self, work: impl FnOnce(Self) -> Result<T> + Send + 'static) -> Result<T> {
+        let this = self.clone();
+        inside::apart(move || {
+            this.go_there()?;
+            work(this)
+        })
+        .await
+    }
+
+    /// Puts this thread where the networks are.
+    fn go_there(&self) -> Result<()> {
+        self.around.as_ref().map_or(Ok(()), |around| inside::enter(around.namespace.as_fd()).map(drop))
     }
 
     fn taken(&self, record: &NetworkRecord, others: &[NetworkRecord]) -> Result<Vec<IpNet>> {
@@ -71,32 +98,35 @@ fn subnets(record: &NetworkRecord) -> Vec<IpNet> {
 #[async_trait]
 impl Network for KernelNetwork {
     async fn design(&self, wanted: NetworkRecord, others: Vec<NetworkRecord>) -> EngineResult<NetworkRecord> {
-        let this = self.clone();
-        Ok(inside::apart(move || {
-            let options = Options::parse(&wanted)?;
-            if wanted.driver == NetworkDriver::Macvlan {
-                if options.parent.is_none() {
-                    let message =
-                        "a macvlan network needs the interface of this machine that it stands on: `-o parent=NAME`";
-                    return Err(Error::refused(Kind::InvalidInput, message));
+        Ok(self
+            .there(move |this| {
+                let options = Options::parse(&wanted)?;
+                if wanted.driver == NetworkDriver::Macvlan {
+                    if options.parent.is_none() {
+                        let message =
+                            "a macvlan network needs the interface of this machine that it stands on: `-o parent=NAME`";
+                        return Err(Error::refused(Kind::InvalidInput, message));
+                    }
+                    if wanted.ipv4().is_none() {
+                        return Err(Error::refused(Kind::InvalidInput, "a macvlan network needs `--subnet`"));
+                    }
                 }
-                if wanted.ipv4().is_none() {
-                    return Err(Error::refused(Kind::InvalidInput, "a macvlan network needs `--subnet`"));
-                }
-            }
-            let taken = this.taken(&wanted, &others)?;
-            pool::settle(wanted, &this.pools, &taken)
-        })
-        .await?)
+                let taken = this.taken(&wanted, &others)?;
+                pool::settle(wanted, &this.pools, &taken)
+            })
+            .await?)
     }
 
     async fn attach(&self, request: AttachRequest) -> EngineResult<Attachment> {
         let this = self.clone();
         let wired = inside::apart(move || this.wire(request)).await?;
-        let Wired { namespace, mut kept, leases, state, sockets, names } = wired;
+        let Wired { namespace, mut kept, leases, state, sockets, names, carried } = wired;
         if let (Some(sockets), Some(names)) = (sockets, names) {
             // Started here and not on the thread above, whose children would live in the container's network.
             kept.push(serve::start(&self.names, &names, &sockets, Life::Line)?);
+        }
+        if let (Some((reserved, endpoint)), Some(around)) = (carried, &self.around) {
+            kept.push(around::carry(&around.ports, &around.namespace, &reserved, &endpoint)?);
         }
         let files = leases.iter().map(|lease| lease.path().to_owned()).collect();
         kept.extend(leases.into_iter().filter_map(Lease::hand_over));
@@ -104,8 +134,7 @@ impl Network for KernelNetwork {
     }
 
     async fn connect(&self, request: ConnectRequest) -> EngineResult<Endpoint> {
-        let this = self.clone();
-        let (endpoint, serving) = inside::apart(move || this.wire_more(request)).await?;
+        let (endpoint, serving) = self.there(move |this| this.wire_more(request)).await?;
         if let Some(Serving { names, sockets, monitor }) = serving {
             serve::start(&self.names, &names, &sockets, Life::Process(monitor))?;
         }
@@ -113,19 +142,19 @@ impl Network for KernelNetwork {
     }
 
     async fn disconnect(&self, request: DisconnectRequest) -> EngineResult<()> {
-        let this = self.clone();
-        Ok(inside::apart(move || {
-            let namespace = inside::open_namespace(&of_process(request.pid))?;
-            let socket = inside::enter(namespace.as_fd())?;
-            let name = &request.endpoint.interface;
-            let context = || format!("disconnect a container from network `{}`", request.endpoint.network);
-            if let Some(link) = link::find(&socket, name).map_err(Error::link(context()))? {
-                link::remove(&socket, link.index).map_err(Error::link(context()))?;
-            }
-            this.release(std::slice::from_ref(&request.endpoint));
-            Ok(())
-        })
-        .await?)
+        Ok(self
+            .there(move |this| {
+                let namespace = inside::open_namespace(&of_process(request.pid))?;
+                let socket = inside::enter(namespace.as_fd())?;
+                let name = &request.endpoint.interface;
+                let context = || format!("disconnect a container from network `{}`", request.endpoint.network);
+                if let Some(link) = link::find(&socket, name).map_err(Error::link(context()))? {
+                    link::remove(&socket, link.index).map_err(Error::link(context()))?;
+                }
+                this.release(std::slice::from_ref(&request.endpoint));
+                Ok(())
+            })
+            .await?)
     }
 
     fn release(&self, endpoints: &[Endpoint]) {
@@ -149,14 +178,15 @@ impl Network for KernelNetwork {
     }
 
     async fn take_down(&self, network: &NetworkRecord) -> EngineResult<()> {
-        let (this, network) = (self.clone(), network.clone());
-        Ok(inside::apart(move || {
-            if !this.place.of(&network.id).exists() {
-                return Ok(());
-            }
-            this.place.take_down(&Kernel::open()?, &network)
-        })
-        .await?)
+        let network = network.clone();
+        Ok(self
+            .there(move |this| {
+                if !this.place.of(&network.id).exists() {
+                    return Ok(());
+                }
+                this.place.take_down(&Kernel::open()?, &network)
+            })
+            .await?)
     }
 }
 
@@ -175,6 +205,7 @@ struct Wired {
     state: NetworkState,
     sockets: Option<NameSockets>,
     names: Option<Names>,
+    carried: Option<(Reserved, Endpoint)>,
 }
 
 /// A name server that is to be started for a container that runs.
@@ -188,6 +219,18 @@ struct Serving {
 impl KernelNetwork {
     /// Everything on the host first, while this thread is still there; then the namespace.
     fn wire(&self, request: AttachRequest) -> Result<Wired> {
+        let published =
+            request.endpoints.iter().position(|(network, _)| leads_out(network)).filter(|_| !request.ports.is_empty());
+        // The machine's ports, so before this thread leaves the machine's network.
+        let reach = if self.around.is_some() { Reach::Program } else { Reach::Kernel };
+        let reserved =
+            published.map(|index| publish::reserve(&request.ports, &request.endpoints[index].0, reach)).transpose()?;
+        if let Some(around) = &self.around
+            && request.endpoints.iter().any(|(network, _)| leads_out(network))
+        {
+            around.open()?;
+        }
+        self.go_there()?;
         let kernel = Kernel::open()?;
         let (mut ups, mut leases, mut state) = (Vec::new(), Vec::new(), NetworkState::default());
         for (index, (network, spec)) in request.endpoints.iter().enumerate() {
@@ -198,14 +241,16 @@ impl KernelNetwork {
             ups.push(up);
         }
         let mut kept = Vec::new();
-        let open = |up: &&Up| up.record.driver == NetworkDriver::Bridge && !up.record.internal;
-        let published = ups.iter().position(|up| open(&up)).filter(|_| !request.ports.is_empty());
-        if let Some(index) = published {
-            let reserved = publish::reserve(&request.ports, &state.endpoints[index])?;
+        let mut carried = None;
+        if let (Some(index), Some(reserved)) = (published, reserved) {
             let table = format!("{}-{}", self.place.table, request.container.id.get(..12).unwrap_or_default());
             kept.push(publish::lead(publish::filter()?, &table, &reserved.bindings, &state.endpoints[index])?);
-            kept.extend(reserved.sockets);
-            state.ports = reserved.bindings;
+            state.ports = reserved.bindings.clone();
+            if self.around.is_some() {
+                carried = Some((reserved, state.endpoints[index].clone()));
+            } else {
+                kept.extend(reserved.sockets);
+            }
         }
         state.host =
             ups.iter().find(|up| up.record.driver == NetworkDriver::Bridge).and_then(|up| host::gateway(&up.record));
@@ -227,10 +272,13 @@ impl KernelNetwork {
             names = Some(self.names_of(&request.container, request.name_servers));
             state.name_server = Some(inside::NAME_SERVER);
         }
-        Ok(Wired { namespace, kept, leases, state, sockets, names })
+        Ok(Wired { namespace, kept, leases, state, sockets, names, carried })
     }
 
     fn wire_more(&self, request: ConnectRequest) -> Result<(Endpoint, Option<Serving>)> {
+        if let Some(around) = self.around.as_ref().filter(|_| leads_out(&request.network)) {
+            around.open()?;
+        }
         let kernel = Kernel::open()?;
         let up = self.place.bring_up(&kernel, &request.network)?;
         let taken = |name: &String| request.state.endpoints.iter().any(|endpoint| endpoint.interface == *name);
@@ -307,6 +355,11 @@ impl KernelNetwork {
     fn names_of(&self, container: &Party, upstream: Vec<IpAddr>) -> Names {
         Names { run_dir: container.run_dir.clone(), networks: self.place.directory.clone(), upstream }
     }
+}
+
+/// True for bridges that packets leave the machine from.
+fn leads_out(network: &NetworkRecord) -> bool {
+    network.driver == NetworkDriver::Bridge && !network.internal
 }
 
 /// The network that a container's default route leads through: the first that leads anywhere.

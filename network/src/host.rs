@@ -19,7 +19,7 @@ use crate::netlink::RouteSocket;
 use crate::nft::{Family, message};
 use crate::options::Options;
 use crate::publish;
-use crate::rules::{self, Bridge};
+use crate::rules::{self, Bridge, Owner};
 
 /// Where the networks of a store are on this machine.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Place {
     pub bridge: String,
     /// The table of rules, and the beginning of the names of containers' own tables.
     pub table: String,
+    /// Whose namespace they are in.
+    pub owner: Owner,
 }
 
 /// Sockets to the kernel's parts for links and for packet rules.
@@ -219,7 +221,7 @@ impl Place {
                 bridges.push(Bridge { interface: self.interface(&record), record });
             }
         }
-        rules::apply(&kernel.filter, &self.table, &bridges)
+        rules::apply(&kernel.filter, &self.table, &bridges, self.owner)
     }
 }
 

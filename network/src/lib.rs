@@ -6,13 +6,17 @@
 //! publish.rs   ports: reserved by sockets, led by a table that goes with its socket
 //! inside.rs    a container's namespace and what is in it
 //! serve.rs     starting names/, the name server of containers in networks that were created
+//! around.rs    the namespace around all of it for a user without privileges, and starting ports/, which carries ports in
+//! helper.rs    how names/ and ports/ are started and told what to do
 //! adapter.rs   the engine's `Network` made of these
 //! ```
 //!
 //! Deliberately absent: images, the store, and any process on the way of a start but the name server.
 
 mod adapter;
+pub mod around;
 pub mod error;
+pub mod helper;
 mod host;
 mod inside;
 pub mod lease;

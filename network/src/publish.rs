@@ -5,11 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mica_engine::Kind;
 use mica_engine::container::{PortSpec, Protocol};
-use mica_engine::network::{Binding, Endpoint};
+use mica_engine::network::{Binding, Endpoint, NetworkRecord};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
@@ -24,6 +25,18 @@ const DESTINATION_NAT: i32 = -100;
 /// descriptors, of which nobody asked for more; those ports are only found free when the container starts.
 const RESERVED: usize = 200;
 
+/// How long a program may take to let a port go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What leads to the container what comes to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Packet rules: the sockets only hold the ports.
+    Kernel,
+    /// A program, which accepts what comes to the sockets.
+    Program,
+}
+
 /// Ports that are this container's.
 #[derive(Debug, Default)]
 pub struct Reserved {
@@ -34,37 +47,44 @@ pub struct Reserved {
 }
 
 /// Reserves ports on the host for a container with this place in its network.
-pub fn reserve(ports: &[PortSpec], endpoint: &Endpoint) -> Result<Reserved> {
+pub fn reserve(ports: &[PortSpec], network: &NetworkRecord, reach: Reach) -> Result<Reserved> {
+    let ipv6 = network.ipv6().is_some();
     let mut reserved = Reserved::default();
     for port in ports {
         let addresses = match port.address {
             None => {
-                let ipv4 = endpoint.ipv4.map(|_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                let ipv6 = endpoint.ipv6.map(|_| IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-                ipv4.into_iter().chain(ipv6).collect()
+                let both = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+                both.into_iter().take(if ipv6 { 2 } else { 1 }).collect()
             }
             // The kernel routes packets of the IPv4 loopback where it is told to (`route_localnet`), and never those of ::1.
-            Some(address) if address == IpAddr::V6(Ipv6Addr::LOCALHOST) => {
+            Some(address) if reach == Reach::Kernel && address == IpAddr::V6(Ipv6Addr::LOCALHOST) => {
                 return Err(Error::refused(
                     Kind::Unsupported,
                     "cannot publish a port at `::1`: the kernel leads nothing of its IPv6 loopback to a network; publish it at `127.0.0.1`",
                 ));
             }
-            Some(address) if address.is_ipv6() && endpoint.ipv6.is_none() => {
+            Some(address) if reach == Reach::Kernel && address.is_ipv6() && !ipv6 => {
                 return Err(Error::refused(
                     Kind::InvalidInput,
-                    format!("cannot publish a port at `{address}`: network `{}` has no IPv6", endpoint.network),
+                    format!("cannot publish a port at `{address}`: network `{}` has no IPv6", network.name),
                 ));
             }
             Some(address) => vec![address],
         };
         let (first, last) = port.host.unwrap_or((0, 0));
+        let begun = Instant::now();
         let mut candidates = first..=last;
         let (number, sockets) = loop {
             let Some(candidate) = candidates.next() else {
+                // A program that carried the ports of a container until just now may still be on its way out.
+                if reach == Reach::Program && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(PATIENCE / 100);
+                    candidates = first..=last;
+                    continue;
+                }
                 return Err(taken(&addresses, first, last));
             };
-            if let Some(found) = try_reserve(port.container.protocol, &addresses, candidate)? {
+            if let Some(found) = try_reserve(port.container.protocol, &addresses, candidate, reach)? {
                 break found;
             }
         };
@@ -75,7 +95,9 @@ pub fn reserve(ports: &[PortSpec], endpoint: &Endpoint) -> Result<Reserved> {
         }));
         reserved.sockets.extend(sockets);
     }
-    reserved.sockets.truncate(RESERVED);
+    if reach == Reach::Kernel {
+        reserved.sockets.truncate(RESERVED);
+    }
     Ok(reserved)
 }
 
@@ -125,16 +147,34 @@ fn rule(binding: &Binding, endpoint: &Endpoint) -> Vec<Attributes> {
 }
 
 /// One port at all the addresses, or nothing when it is taken at one of them. 0 is any.
-fn try_reserve(protocol: Protocol, addresses: &[IpAddr], port: u16) -> Result<Option<(u16, Vec<OwnedFd>)>> {
+fn try_reserve(
+    protocol: Protocol,
+    addresses: &[IpAddr],
+    port: u16,
+    reach: Reach,
+) -> Result<Option<(u16, Vec<OwnedFd>)>> {
     let mut number = port;
     let mut sockets = Vec::new();
     for address in addresses {
         match hold(protocol, SocketAddr::new(*address, number)) {
             Ok((socket, found)) => {
+                if reach == Reach::Program && protocol == Protocol::Tcp {
+                    match listen(&socket, 128) {
+                        Err(Errno::ADDRINUSE) => return Ok(None),
+                        done => done.map_err(|errno| Error::link(format!("listen at port {number}"))(errno.into()))?,
+                    }
+                }
                 number = found;
                 sockets.push(socket);
             }
             Err(Errno::ADDRINUSE) => return Ok(None),
+            Err(Errno::ACCESS) => {
+                let message = format!(
+                    "cannot publish port {port}: only root may use ports as low as this \
+                     (the kernel setting net.ipv4.ip_unprivileged_port_start)"
+                );
+                return Err(Error::refused(Kind::Denied, message));
+            }
             Err(Errno::ADDRNOTAVAIL) => {
                 let message = format!("cannot publish a port at `{address}`: this machine does not have that address");
                 return Err(Error::refused(Kind::InvalidInput, message));

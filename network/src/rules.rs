@@ -11,15 +11,25 @@ use mica_engine::network::NetworkRecord;
 
 use crate::error::{Error, Result};
 use crate::nft::expression::{
-    Is, Side, Verdict, address_in, came_through, is_answer, is_published, leaves_through, masquerade, verdict,
+    Is, Side, Verdict, address_in, came_through, is_answer, is_published, is_stray, leaves_through, masquerade, verdict,
 };
 use crate::nft::{Attributes, Batch, Chain, Family, Hook, Lifetime};
 use crate::options::Options;
 
-/// Priorities as `nft` names them: `raw`, `filter`, `srcnat`.
+/// Priorities as `nft` names them: `raw`, `mangle`, `filter`, `srcnat`.
 const RAW: i32 = -300;
+const MANGLE: i32 = -150;
 const FILTER: i32 = 0;
 const SOURCE_NAT: i32 = 100;
+
+/// Whose the network namespace is that the bridges are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The machine's, or somebody else's.
+    Others,
+    /// Ours: there is nothing in it but the bridges and the way out.
+    Us,
+}
 
 /// A bridge network that is up.
 #[derive(Debug)]
@@ -31,7 +41,7 @@ pub struct Bridge {
 }
 
 /// Makes the table say what holds for these bridges.
-pub fn apply(socket: impl AsFd, table: &str, bridges: &[Bridge]) -> Result<()> {
+pub fn apply(socket: impl AsFd, table: &str, bridges: &[Bridge], owner: Owner) -> Result<()> {
     let mut batch = Batch::new();
     // A table that is made and deleted in the same batch is deleted whether or not it was there before.
     batch.table(Family::Inet, table, Lifetime::Persistent);
@@ -39,12 +49,27 @@ pub fn apply(socket: impl AsFd, table: &str, bridges: &[Bridge]) -> Result<()> {
     if !bridges.is_empty() {
         batch.table(Family::Inet, table, Lifetime::Persistent);
         guard(&mut batch, table, bridges);
+        if owner == Owner::Us {
+            drop_strays(&mut batch, table);
+        }
         forward(&mut batch, table, bridges);
         translate(&mut batch, table, bridges);
     }
     batch
         .commit(socket)
         .map_err(|source| Error::Rules { operation: format!("write the packet rules `inet {table}`"), source })
+}
+
+/// A packet that no connection knows is not translated back, so it is taken for one to this namespace itself, which answers
+/// with a reset that ends the connection it was meant for. Old versions of `pasta` send such packets, segments without a
+/// flag. On a machine's own network it is not for us to say what is dropped.
+fn drop_strays(batch: &mut Batch, table: &str) {
+    batch.chain(
+        Family::Inet,
+        table,
+        Chain { name: "strays", kind: "filter", hook: Hook::Prerouting, priority: MANGLE },
+    );
+    add(batch, table, "strays", [is_stray(), drop_it()]);
 }
 
 /// Bridges route packets of the host's loopback, so that ports published there are reached. Nobody behind a bridge may use

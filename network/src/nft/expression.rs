@@ -127,6 +127,11 @@ pub fn is_answer() -> Vec<Attributes> {
     any_bit_of_connection(STATE, KNOWN)
 }
 
+/// The packet belongs to no connection that could be (`NF_CT_STATE_INVALID_BIT`).
+pub fn is_stray() -> Vec<Attributes> {
+    any_bit_of_connection(0, 1)
+}
+
 /// The packet's destination was changed by a published port.
 pub fn is_published() -> Vec<Attributes> {
     const STATUS: u32 = 2;
