@@ -24,6 +24,8 @@ pub(crate) struct Groups {
     first: Vec<(String, PathBuf)>,
     /// The directory of version 2.
     second: Option<PathBuf>,
+    /// The container's first process.
+    process: i32,
 }
 
 /// A controller's directory, by the version of its files.
@@ -51,7 +53,8 @@ impl Groups {
     /// Those of a container whose first process has this ID. None when it is gone.
     pub(crate) fn of(id: &str, pid: i32) -> Self {
         let read = |path: String| fs_err::read_to_string(path).unwrap_or_default();
-        find(id, &read(format!("/proc/{pid}/cgroup")), &read("/proc/self/mountinfo".into()))
+        let found = find(id, &read(format!("/proc/{pid}/cgroup")), &read("/proc/self/mountinfo".into()));
+        Self { process: pid, ..found }
     }
 
     /// Where a controller's files are.
@@ -85,16 +88,34 @@ impl Groups {
         Ok(())
     }
 
-    /// Every process, also those of groups that the container made itself.
+    /// Every process, also those of groups that the container made itself. Of a container without groups, as users without
+    /// privileges have them, those of its process namespace.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let places = ["pids", "memory", "cpu", "freezer", "devices"];
-        let Some(place) = places.iter().find_map(|controller| self.place(controller)) else { return Vec::new() };
+        let Some(place) = places.iter().find_map(|controller| self.place(controller)) else {
+            return neighbours(self.process);
+        };
         let mut found = Vec::new();
         gather(place.path(), &mut found);
         found.sort_unstable();
         found.dedup();
         found
     }
+}
+
+/// The processes in the process namespace of this one, which is alone where that is also ours.
+fn neighbours(process: i32) -> Vec<i32> {
+    let namespace = |of: &str| fs_err::read_link(format!("/proc/{of}/ns/pid")).ok();
+    let Some(theirs) = namespace(&process.to_string()) else { return Vec::new() };
+    if namespace("self").is_none_or(|ours| ours == theirs) {
+        return vec![process];
+    }
+    let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let inside = names.filter(|name| namespace(name).as_ref() == Some(&theirs));
+    let mut found: Vec<i32> = inside.filter_map(|name| name.parse().ok()).collect();
+    found.sort_unstable();
+    found
 }
 
 fn is_frozen(place: Place<'_>) -> bool {

@@ -6,6 +6,7 @@ mod session;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use mica_engine::Result;
@@ -25,12 +26,14 @@ pub struct MonitorRuntime {
     pub default_runtime: Option<String>,
     /// Directory for compiled seccomp filters, writable by nobody else; `None` compiles one for every container.
     pub cache: Option<PathBuf>,
+    /// A descriptor that each monitor of a container holds as long as it lives.
+    pub kept: Option<Arc<OwnedFd>>,
 }
 
 impl MonitorRuntime {
     /// A runtime that uses this `mica-monitor` and the embedded OCI runtime.
     pub fn new(monitor: impl Into<PathBuf>) -> Self {
-        Self { monitor: monitor.into(), default_runtime: None, cache: None }
+        Self { monitor: monitor.into(), default_runtime: None, cache: None, kept: None }
     }
 
     /// The same with an external OCI runtime, by name or path, for requests that name none.
@@ -44,6 +47,13 @@ impl MonitorRuntime {
     #[must_use]
     pub fn with_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache = Some(directory.into());
+        self
+    }
+
+    /// The same with something that has to stay open as long as containers live.
+    #[must_use]
+    pub fn with_kept(mut self, kept: Option<Arc<OwnedFd>>) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -73,7 +83,11 @@ impl Runtime for MonitorRuntime {
         let Descriptors { root, mounts, network, kept } = descriptors;
         let (names, mounts): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
         let request = Request::Start { request: Box::new(request), mounts: names, cache: self.cache.clone() };
-        let descriptors = std::iter::once(root).chain(network).chain(mounts).chain(kept).collect();
+        let own = self.kept.as_ref().map(|kept| kept.try_clone()).transpose();
+        let own = own.map_err(|source| {
+            Error::Connection { operation: "share a descriptor with", source }.during("cannot start a container")
+        })?;
+        let descriptors = std::iter::once(root).chain(network).chain(mounts).chain(kept).chain(own).collect();
         Ok(Box::new(self.open_session(request, descriptors).await?))
     }
 

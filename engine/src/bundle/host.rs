@@ -8,28 +8,36 @@ use crate::{Error, Result};
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Facts of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
     /// Mask of the capabilities this program can give away.
     pub capabilities: u64,
     /// True when the kernel has one control group hierarchy for everything.
     pub cgroup_v2: bool,
-    /// With version 1, where its hierarchies are mounted, one directory each.
+    /// With version 1, where its hierarchies are mounted, one directory each. None where containers get no groups.
     pub cgroup_v1: Vec<String>,
+    /// True when this program can make control groups.
+    pub groups: bool,
+    /// True in a user namespace that does not have every user of the machine.
+    pub confined: bool,
     /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
     pub recursive_read_only: bool,
 }
 
 impl Host {
-    /// Asks the kernel.
-    pub fn read() -> Result<Host> {
+    /// Asks the kernel. `confined` is whether this program lives in a user namespace.
+    pub fn read(confined: bool) -> Result<Host> {
         let sets = rustix::thread::capabilities(None)
             .map_err(|errno| Error::io("read the capabilities of", "/proc/self")(errno.into()))?;
         let cgroup_v2 = Path::new(CGROUPS).join("cgroup.controllers").exists();
+        let cgroup_v1 = if cgroup_v2 { Vec::new() } else { hierarchies() };
+        let groups = !confined || are_delegated(&cgroup_v1);
         Ok(Host {
             capabilities: sets.effective.bits() as u64,
             cgroup_v2,
-            cgroup_v1: if cgroup_v2 { Vec::new() } else { hierarchies() },
+            cgroup_v1: if groups { cgroup_v1 } else { Vec::new() },
+            groups,
+            confined,
             recursive_read_only: kernel_at_least(
                 rustix::system::uname().release().to_str().unwrap_or_default(),
                 (5, 12),
@@ -38,13 +46,20 @@ impl Host {
     }
 }
 
+/// True when somebody gave this user namespace the groups below what it sees as their root: all of `hierarchies`, or with none
+/// of these version 2.
+pub(super) fn are_delegated(hierarchies: &[String]) -> bool {
+    let writable = |path: &str| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    if hierarchies.is_empty() { writable(CGROUPS) } else { hierarchies.iter().all(|path| writable(path)) }
+}
+
 /// True when the kernel can confine processes by AppArmor profiles.
 pub fn has_apparmor() -> bool {
     let enabled = fs_err::read_to_string("/sys/module/apparmor/parameters/enabled");
     enabled.is_ok_and(|text| text.trim() == "Y")
 }
 
-fn hierarchies() -> Vec<String> {
+pub(super) fn hierarchies() -> Vec<String> {
     let entries = fs_err::read_dir(CGROUPS).into_iter().flatten().flatten();
     // Links such as `cpu` to `cpu,cpuacct` lead to what is listed anyway.
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

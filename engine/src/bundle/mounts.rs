@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::devices::{self, HostDevice};
-use super::host::CGROUPS;
+use super::host::{CGROUPS, Host};
 use super::merge::clean;
 use super::seccomp::unbuildable;
-use crate::container::{ContainerSpec, IpcMode, MountPoint, Propagation, Recursion};
+use crate::container::{ContainerSpec, IpcMode, MountPoint, NetworkMode, PidMode, Propagation, Recursion};
 use crate::{Error, Kind, Result};
 
 /// Where shared memory lies, on the host and in containers.
@@ -50,8 +50,8 @@ pub struct MountInput<'a> {
     pub groups: &'a [(PathBuf, String)],
     /// A static init, when the container wants one.
     pub init: Option<&'a Path>,
-    /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
-    pub recursive_read_only: bool,
+    /// This machine.
+    pub host: &'a Host,
 }
 
 /// All mounts: the kernel's file systems, the container's own files, then what was asked for, parents before children.
@@ -59,7 +59,7 @@ pub fn mounts(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     let spec = input.spec;
     let mut asked = Vec::new();
     for (point, source) in input.points {
-        asked.push((point.target.clone(), bound(point, source, input.recursive_read_only)?));
+        asked.push((point.target.clone(), bound(point, source, input.host.recursive_read_only)?));
     }
     for tmpfs in &spec.tmpfs {
         let mut options: Vec<&str> = vec!["noexec", "nosuid", "nodev"];
@@ -108,7 +108,12 @@ fn base(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     let mut proc = vec!["nosuid", "noexec", "nodev"];
     proc.extend(spec.system_paths.proc_options.iter().map(String::as_str).filter(|option| !option.starts_with("no")));
     let mut all = vec![
-        mount("proc", "proc", "/proc", &proc)?,
+        if input.host.confined && spec.namespaces.pid == PidMode::Host {
+            // A new one would show processes that are not of this user namespace, which the kernel refuses.
+            mount("bind", "/proc", "/proc", &["rbind", "rslave", "nosuid", "noexec", "nodev"])?
+        } else {
+            mount("proc", "proc", "/proc", &proc)?
+        },
         mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
         mount(
             "devpts",
@@ -116,9 +121,16 @@ fn base(input: &MountInput<'_>) -> Result<Vec<Mount>> {
             "/dev/pts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         )?,
-        mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access])?,
     ];
-    if input.groups.is_empty() {
+    if input.host.confined && spec.network == NetworkMode::Host {
+        // sysfs shows a network, and belongs to that network's user namespace: here the machine's.
+        all.push(mount("bind", "/sys", "/sys", &["rbind", "rslave", "nosuid", "noexec", "nodev", "ro", "rro"])?);
+    } else {
+        all.push(mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access])?);
+    }
+    if !input.host.groups && !input.host.cgroup_v2 {
+        // Version 1 has nothing to show but the groups of others.
+    } else if input.groups.is_empty() {
         all.push(mount("cgroup", "cgroup", CGROUPS, &[access, "nosuid", "noexec", "nodev"])?);
     } else {
         all.push(mount("tmpfs", "tmpfs", CGROUPS, &["nosuid", "noexec", "nodev", "mode=755"])?);
@@ -201,6 +213,10 @@ mod tests {
     use crate::container::{mount_points, parse_tmpfs, parse_volume};
 
     fn listed(spec: &ContainerSpec, init: Option<&Path>) -> Result<Vec<String>> {
+        listed_on(spec, init, &Host { recursive_read_only: true, groups: true, ..Host::default() })
+    }
+
+    fn listed_on(spec: &ContainerSpec, init: Option<&Path>, host: &Host) -> Result<Vec<String>> {
         let points = mount_points(spec, &[]).into_iter().map(|point| {
             let crate::container::PointSource::Bind(path, _) = &point.source else { panic!("{point:?}") };
             let path = path.clone();
@@ -215,13 +231,27 @@ mod tests {
             shm: Some(Path::new("/run/c/shm")),
             groups: &[],
             init,
-            recursive_read_only: true,
+            host,
         };
         let line = |m: &Mount| {
             let options = m.options().as_ref().unwrap().join(",");
             format!("{} {} {options}", m.source().as_ref().unwrap().display(), m.destination().display())
         };
         Ok(mounts(&input)?.iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_user_namespace_shows_what_belongs_to_it() {
+        let host = Host { confined: true, ..Host::default() };
+        let own = listed_on(&ContainerSpec::default(), None, &host).unwrap();
+        assert!(own.contains(&"sysfs /sys nosuid,noexec,nodev,ro".to_owned()), "{own:?}");
+        assert!(!own.iter().any(|line| line.starts_with("cgroup")), "version 1 without groups: {own:?}");
+        let mut spec = ContainerSpec { network: NetworkMode::Host, ..Default::default() };
+        spec.namespaces.pid = PidMode::Host;
+        let of_host = listed_on(&spec, None, &Host { cgroup_v2: true, ..host }).unwrap();
+        assert!(of_host.contains(&"/sys /sys rbind,rslave,nosuid,noexec,nodev,ro,rro".to_owned()), "{of_host:?}");
+        assert!(of_host.contains(&"/proc /proc rbind,rslave,nosuid,noexec,nodev".to_owned()), "{of_host:?}");
+        assert!(of_host.iter().any(|line| line.starts_with("cgroup ")), "{of_host:?}");
     }
 
     #[test]

@@ -109,7 +109,7 @@ mod tests {
     use crate::container::{Namespaces, NetworkMode};
 
     fn host(cgroup_v2: bool) -> Host {
-        Host { capabilities: 0, cgroup_v2, cgroup_v1: Vec::new(), recursive_read_only: true }
+        Host { cgroup_v2, groups: true, ..Host::default() }
     }
 
     fn shown(spec: &ContainerSpec, v2: bool) -> Vec<String> {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Process, RootBuilder, Spec,
-    UserBuilder,
+    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Process,
+    RootBuilder, Spec, UserBuilder,
 };
 
 use super::block_io::block_io;
@@ -104,13 +104,12 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
     })?;
     let root = RootBuilder::default().path(input.root).readonly(spec.read_only).build().map_err(unbuildable)?;
     let seccomp = seccomp(spec, &capabilities)?;
-    let mut limits = resources(&spec.resources, devices::rules(input.devices, spec)?)?;
-    limits.set_block_io(block_io(&spec.resources.block_io)?);
+    let limits = if input.host.groups { Some(limits(input)?) } else { None };
     let mut linux = Linux::default();
     linux
         .set_namespaces(Some(namespaces(input)?))
-        .set_cgroups_path(Some(cgroup_path(spec.cgroup_parent.as_deref(), input.id)))
-        .set_resources(Some(limits))
+        .set_cgroups_path(input.host.groups.then(|| cgroup_path(spec.cgroup_parent.as_deref(), input.id)))
+        .set_resources(limits)
         .set_devices(Some(devices::nodes(input.devices)?).filter(|devices| !devices.is_empty()))
         .set_seccomp(seccomp)
         .set_sysctl(Some(sysctls(spec)).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
@@ -130,11 +129,17 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
             shm: input.shm,
             groups: &namespaces::bound_groups(spec, &input.host, input.id),
             init: input.init,
-            recursive_read_only: input.host.recursive_read_only,
+            host: &input.host,
         })?))
         .set_annotations(annotations(spec))
         .set_linux(Some(linux));
     Ok(built)
+}
+
+fn limits(input: &BundleInput<'_>) -> Result<LinuxResources> {
+    let mut limits = resources(&input.spec.resources, devices::rules(input.devices, input.spec)?)?;
+    limits.set_block_io(block_io(&input.spec.resources.block_io)?);
+    Ok(limits)
 }
 
 /// What a process object is made of.
@@ -284,6 +289,8 @@ mod tests {
                 capabilities: u64::MAX >> 23,
                 cgroup_v2: false,
                 cgroup_v1: vec!["/sys/fs/cgroup/pids".into(), SYSTEMD_CGROUPS.into()],
+                groups: true,
+                confined: false,
                 recursive_read_only: true,
             },
         };

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::host::CGROUPS;
+use super::host::{self, CGROUPS};
 use crate::container::Resources;
 use crate::{Error, Kind, Result};
 
@@ -26,9 +26,18 @@ impl std::fmt::Debug for Facts<'_> {
 }
 
 impl Facts<'_> {
-    /// Asks the kernel.
-    pub fn read() -> Facts<'static> {
+    /// Asks the kernel. `confined` is whether this program lives in a user namespace; without groups of its own it can set
+    /// nothing there.
+    pub fn read(confined: bool) -> Facts<'static> {
         let text = fs_err::read_to_string(Path::new(CGROUPS).join("cgroup.controllers")).ok();
+        let hierarchies = if text.is_some() { Vec::new() } else { host::hierarchies() };
+        if confined && !host::are_delegated(&hierarchies) {
+            return Facts { controllers: Vec::new(), has_file: &|_| false, ..Self::with(text) };
+        }
+        Self::with(text)
+    }
+
+    fn with(text: Option<String>) -> Facts<'static> {
         Facts {
             v2: text.is_some(),
             controllers: text.unwrap_or_default().split_whitespace().map(str::to_owned).collect(),

@@ -96,7 +96,7 @@ impl Engine {
         }
         // Asking the kernel takes as long as other parts of `create`, so nothing is asked for nothing.
         if spec.resources != Resources::default() {
-            for warning in support::fit(&mut spec.resources, &support::Facts::read())? {
+            for warning in support::fit(&mut spec.resources, &support::Facts::read(self.options().rootless))? {
                 pulling.progress.warning(&warning);
             }
         }
@@ -325,7 +325,7 @@ fn validate(spec: &ContainerSpec, volumes: &[VolumeMount]) -> Result<()> {
         shm: None,
         groups: &[],
         init: None,
-        recursive_read_only: true,
+        host: &host::Host { recursive_read_only: true, ..host::Host::default() },
     };
     mounts::mounts(&input).map(drop)
 }

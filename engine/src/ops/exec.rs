@@ -58,7 +58,7 @@ impl Engine {
         let request = self.blocking(move |engine| {
             let root = engine.running_root(&record, pid)?;
             // What the command cannot be started with is the command's failure, and has its exit code.
-            let spec = exec_process(&record, &options, root.as_fd(), Host::read()?)
+            let spec = exec_process(&record, &options, root.as_fd(), Host::read(engine.options().rootless)?)
                 .map_err(|error| Error::refused(Kind::NotExecutable, error.to_string()))?;
             Ok(ExecRequest {
                 run_dir: engine.store().directories(&record.id).run,

@@ -73,7 +73,7 @@ impl Engine {
             donors: joined.donors.clone(),
             shm: Some(&shm),
             init: init.as_deref(),
-            host: Host::read()?,
+            host: Host::read(self.options().rootless)?,
         })?;
         write_configuration(&directories.state, &built)?;
         Ok(sources.handed)

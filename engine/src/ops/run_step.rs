@@ -127,7 +127,7 @@ impl Engine {
             donors: Donors::default(),
             shm: None,
             init: None,
-            host: Host::read()?,
+            host: Host::read(self.options().rootless)?,
         })?;
         write_configuration(&state_dir, &built)?;
         // Only the root's own paths: what lies below another mount appears in that mount.

@@ -136,7 +136,7 @@ impl Engine {
         private_directory(&directories.run)?;
         forget_marks(&directories);
         let others = self.write_bundle(record, std::os::fd::AsFd::as_fd(&root), &directories, &joined, &connected)?;
-        let health = health(record, &root)?;
+        let health = health(record, &root, Host::read(self.options().rootless)?)?;
         let log = log_target::target(record, &directories)?;
         let removal = || {
             let verb = ["rm", "-f", "-v", &record.id].map(str::to_owned);
@@ -169,10 +169,10 @@ impl Engine {
 }
 
 /// The container's health check, which runs as `exec` would run it.
-fn health(record: &ContainerRecord, root: &OwnedFd) -> Result<Option<HealthRequest>> {
+fn health(record: &ContainerRecord, root: &OwnedFd, host: Host) -> Result<Option<HealthRequest>> {
     let Some((check, args)) = record.health_check() else { return Ok(None) };
     let options = ExecOptions { args, ..ExecOptions::default() };
-    let process = exec_process(record, &options, root, Host::read()?)?;
+    let process = exec_process(record, &options, root, host)?;
     Ok(Some(HealthRequest { process, times: check.times() }))
 }
 

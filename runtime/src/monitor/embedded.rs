@@ -18,6 +18,7 @@ use crate::failure::{Failure, OrFail};
 use crate::filter::Filter;
 use crate::limits::{self, Setting};
 use crate::loopback::bring_up;
+use crate::mounts::show_version_2;
 use crate::oci::{Bundle, OciRuntime, Stdio};
 
 /// One container of libcontainer.
@@ -73,6 +74,11 @@ impl<'a> Embedded<'a> {
             let profile = linux.seccomp().as_ref();
             confinement.filter = profile.map(|profile| Filter::prepare(profile, self.bundle.cache)).transpose()?;
             linux.set_seccomp(None);
+            // A bundle that neither names a group nor limits anything is for where there are no groups to be had.
+            let asks_for_none = linux.resources().is_none() && linux.cgroups_path().is_none();
+            if asks_for_none && !limits::is_version_2() {
+                show_version_2()?;
+            }
             self.left_out = limits::left_out(linux.resources().as_ref(), limits::is_version_2());
         }
         if let Some(process) = spec.process_mut() {

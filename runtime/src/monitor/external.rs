@@ -43,6 +43,9 @@ impl<'a> External<'a> {
     fn run(&self, arguments: &[&str], stdio: Option<Stdio<'_>>) -> Result<(), Failure> {
         let log = self.bundle.run_dir.join(format!("oci-{}.log", std::process::id()));
         let mut command = Command::new(&self.program);
+        // To runc a root whose user has no name is root of the machine, who has control groups in any case; with one it finds
+        // out. The container's environment is that of its bundle.
+        command.env("USER", "mica");
         command.arg("--root").arg(self.bundle.run_dir.join("oci"));
         command.arg("--log").arg(&log).args(["--log-format", "json"]).args(arguments);
         match stdio {

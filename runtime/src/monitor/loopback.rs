@@ -20,17 +20,19 @@ const LOOPBACK: i32 = 1;
 
 /// Brings `lo` up in the network namespace of a process, unless that is this process's own.
 ///
-/// The monitor has one thread, so entering the namespace and coming back is seen by nobody else.
+/// By a thread that enters the namespace and ends there: in a user namespace there is no way back to the machine's network.
 pub fn bring_up(pid: i32) -> io::Result<()> {
     let own = fs_err::File::open("/proc/self/ns/net")?;
     let theirs = fs_err::File::open(format!("/proc/{pid}/ns/net"))?;
     if own.metadata()?.ino() == theirs.metadata()?.ino() {
         return Ok(());
     }
-    setns(&theirs, CloneFlags::CLONE_NEWNET)?;
-    let done = ask();
-    setns(&own, CloneFlags::CLONE_NEWNET)?;
-    done
+    let enter_and_ask = move || {
+        setns(&theirs, CloneFlags::CLONE_NEWNET)?;
+        ask()
+    };
+    let done = std::thread::Builder::new().spawn(enter_and_ask)?.join();
+    done.unwrap_or_else(|_| Err(io::Error::other("the thread that entered the namespace died")))
 }
 
 fn ask() -> io::Result<()> {

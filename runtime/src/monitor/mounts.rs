@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mica_engine::Kind;
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change};
 
 use crate::failure::{Failure, OrFail};
 
@@ -112,6 +112,16 @@ fn make_directory(path: &Path) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Shows version 2 of the control groups, whose hierarchy there always is, in the place of version 1.
+///
+/// In a user namespace nobody may make a group of version 1, and libcgroups 0.7 fails at the first one; of version 2 it knows
+/// that groups may be missing, and goes on without. Only this monitor sees the mount.
+pub fn show_version_2() -> Result<(), Failure> {
+    let context = || "cannot do without control groups".to_owned();
+    unshare(CloneFlags::CLONE_NEWCGROUP).or_fail(context)?;
+    rustix::mount::mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::RDONLY, None).or_fail(context)
 }
 
 impl Outside {
