@@ -1,6 +1,7 @@
 //! The program's frame: parse, resolve, run, report, and the exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -11,11 +12,11 @@ use crate::context::Context;
 use crate::failure::Status;
 use crate::output::{self, Closed};
 use crate::settings::{Environment, Settings};
-use crate::{allocator, bus_error, commands, files};
+use crate::{allocator, bus_error, commands, files, namespaces};
 
 /// What a shell shows for a command that `SIGPIPE` ended, which is what a closed standard output is.
 const PIPE_CLOSED: u8 = 141;
-/// Wrong usage, as Docker has it.
+/// Wrong usage, and a container that `run` could not make, as Docker has it.
 const USAGE: u8 = 125;
 
 /// Runs the command line of this process.
@@ -36,8 +37,16 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let settings = Settings::resolve(&cli.global, &Environment::of_process())?;
+    // Before the first thread: a user namespace is entered by a whole process or not at all.
+    let joined = match namespaces::join(&settings, &cli.command) {
+        Err(failure) if namespaces::is_run(&cli.command) => {
+            output::error(&failure);
+            return Err(Status(USAGE).into());
+        }
+        joined => joined?.map(Arc::new),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(commands::dispatch(&Context { settings }, &cli.command));
+    let result = runtime.block_on(commands::dispatch(&Context { settings, joined }, &cli.command));
     // A thread that is blocked in a read of standard input must not hold the program back.
     runtime.shutdown_background();
     result

@@ -14,6 +14,7 @@ mod docs;
 pub mod failure;
 mod files;
 mod moment;
+mod namespaces;
 pub mod output;
 mod progress;
 pub mod settings;

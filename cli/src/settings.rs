@@ -43,10 +43,28 @@ pub struct Settings {
     pub address_pools: Vec<(ipnet::Ipv4Net, u8)>,
     /// Limit of what a container writes that names none.
     pub container_size: Option<String>,
-    /// True when the process is not root.
-    pub rootless: bool,
+    /// What this process may do.
+    pub privileges: Privileges,
     /// The flags that make another `mica` use the same store.
     pub flags: Vec<String>,
+}
+
+/// What a process may do on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privileges {
+    /// Everything that root may.
+    Root,
+    /// Everything in a user namespace, in which it runs as root.
+    Namespace,
+    /// What a user may, who is root in a user namespace that is to be entered.
+    User,
+}
+
+impl Privileges {
+    /// True when containers are in a user namespace that does not have all users.
+    pub fn are_confined(self) -> bool {
+        self != Self::Root
+    }
 }
 
 /// The parts of the environment that count.
@@ -54,6 +72,7 @@ pub struct Settings {
 pub struct Environment {
     variables: BTreeMap<String, String>,
     uid: u32,
+    confined: bool,
     privileged_exec: bool,
 }
 
@@ -86,6 +105,7 @@ impl Environment {
         Self {
             variables: variables.collect(),
             uid: euid.as_raw(),
+            confined: mica_rootless::is_confined(),
             privileged_exec: uid != euid || gids_differ || is_secure_execution(),
         }
     }
@@ -163,17 +183,17 @@ impl Settings {
         config: Config,
         named: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let rootless = environment.uid != 0;
+        let is_user = environment.uid != 0;
         let pins = config.storage.pins()?;
         let registries = environment.registries(&config.registries)?;
-        let default_root = if rootless {
+        let default_root = if is_user {
             environment.home("XDG_DATA_HOME", ".local/share").join("mica")
         } else {
             "/var/lib/mica".into()
         };
         let default_run_root = match environment.path("XDG_RUNTIME_DIR") {
-            Some(folder) if rootless => folder.join("mica"),
-            _ if rootless => PathBuf::from(format!("/tmp/mica-{}", environment.uid)),
+            Some(folder) if is_user => folder.join("mica"),
+            _ if is_user => PathBuf::from(format!("/tmp/mica-{}", environment.uid)),
             _ => "/run/mica".into(),
         };
         let mut storage_options: Vec<String> =
@@ -218,11 +238,15 @@ impl Settings {
             network: environment
                 .get("MICA_NETWORK")
                 .or(config.network.default.clone())
-                .unwrap_or_else(|| if rootless { "none" } else { "bridge" }.to_owned()),
+                .unwrap_or_else(|| "bridge".to_owned()),
             network_tag: config.network.tag.clone(),
             address_pools: config.network.pools()?,
             container_size: config.storage.container_size,
-            rootless,
+            privileges: match (is_user, environment.confined) {
+                (true, _) => Privileges::User,
+                (false, true) => Privileges::Namespace,
+                (false, false) => Privileges::Root,
+            },
             flags: Vec::new(),
         };
         settings.flags = settings.repeat(named, &not_in_config)?;
@@ -279,7 +303,7 @@ mod tests {
 
     fn environment(uid: u32, variables: &[(&str, &str)]) -> Environment {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Environment { variables, uid, privileged_exec: false }
+        Environment { variables, uid, confined: false, privileged_exec: false }
     }
 
     fn combine(global: &Global, environment: &Environment, config: Config) -> Settings {
@@ -293,11 +317,15 @@ mod tests {
             (root.root.as_path(), root.run_root.as_path()),
             (Path::new("/var/lib/mica"), Path::new("/run/mica"))
         );
-        assert_eq!(root.network, "bridge");
+        assert_eq!((root.network.as_str(), root.privileges), ("bridge", Privileges::Root));
+        let inside = Environment { confined: true, ..environment(0, &[]) };
+        let inside = combine(&Global::default(), &inside, Config::default());
+        assert_eq!((inside.root.as_path(), inside.privileges), (Path::new("/var/lib/mica"), Privileges::Namespace));
         let user = environment(1000, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1000")]);
         let user = combine(&Global::default(), &user, Config::default());
         assert_eq!(user.root, Path::new("/home/u/.local/share/mica"));
         assert_eq!(user.run_root, Path::new("/run/user/1000/mica"));
+        assert_eq!(user.privileges, Privileges::User);
     }
 
     #[test]

@@ -2,31 +2,38 @@
 //! of this machine's kernel, and where drivers are found.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mica_builder::DockerfileBuilder;
 use mica_engine::Options;
 use mica_network::KernelNetwork;
+use mica_network::around::Around;
 use mica_network::pool::Pool;
 use mica_registry::HttpRegistry;
 use mica_registry::config::{Configured, Logins};
 use mica_registry::policy::Trust;
+use mica_rootless::Joined;
 use mica_runtime::MonitorRuntime;
-use mica_storage_loader::SearchPath;
+use mica_storage_loader::{Owners, SearchPath};
 
+use crate::context::Context;
 use crate::failure::Advice;
+use crate::namespaces::OWNERS;
 use crate::settings::Settings;
 
 /// The engine's options for these settings.
-pub fn options(settings: &Settings) -> Options {
+pub fn options(context: &Context) -> anyhow::Result<Options> {
+    let settings = &context.settings;
+    let joined = context.joined.as_ref();
     let executable = std::env::current_exe().ok();
     let monitor = find_monitor(executable.as_deref());
     let runtime = MonitorRuntime::new(monitor)
         .with_default_runtime(settings.runtime.clone())
-        .with_cache(settings.run_root.join("cache"));
+        .with_cache(settings.run_root.join("cache"))
+        .with_kept(joined.map(|joined| joined.keeper.try_clone()).transpose()?.map(|keeper| Arc::new(keeper.into())));
     let mut self_command = vec![executable.as_deref().and_then(Path::to_str).unwrap_or("mica").to_owned()];
     self_command.extend(settings.flags.iter().cloned());
-    Options {
+    Ok(Options {
         root: settings.root.clone(),
         run_root: settings.run_root.clone(),
         storage_driver: settings.storage_driver.clone(),
@@ -35,14 +42,14 @@ pub fn options(settings: &Settings) -> Options {
         runtime: Arc::new(runtime),
         builder: Arc::new(DockerfileBuilder),
         registry: Arc::new(registry(settings)),
-        network: Arc::new(network(settings, executable.as_deref())),
+        network: Arc::new(network(settings, executable.as_deref()).within(around(joined, executable.as_deref()))),
         layer_bounds: settings.layer_bounds,
         default_network: settings.network.clone(),
         durability: settings.durability,
-        rootless: settings.rootless,
+        rootless: settings.privileges.are_confined(),
         self_command,
         reaping: settings.reaping,
-    }
+    })
 }
 
 /// What connects containers. Stores that share a machine have names of their own there.
@@ -56,6 +63,20 @@ fn network(settings: &Settings, executable: Option<&Path>) -> KernelNetwork {
     };
     let pools = settings.address_pools.iter().map(|(base, size)| Pool { base: *base, size: *size });
     KernelNetwork::new(&settings.run_root, tag.as_deref(), names).with_pools(pools.collect())
+}
+
+/// Where the networks of a user without privileges are.
+fn around(joined: Option<&Arc<Joined>>, executable: Option<&Path>) -> Option<Around> {
+    let joined = Arc::clone(joined?);
+    let ports = find_program("mica-ports", executable).unwrap_or_else(|beside| beside);
+    let namespace = Arc::clone(&joined.network);
+    // Several containers may start at once, and the answers on one connection are told apart by their order only.
+    let alone = Mutex::new(());
+    let way_out = move || {
+        let _alone = alone.lock();
+        joined.way_out().map_err(|error| error.to_string())
+    };
+    Some(Around { namespace, way_out: Arc::new(way_out), ports })
 }
 
 /// The client of registries. It needs no store.
@@ -82,7 +103,22 @@ pub fn logins(settings: &Settings) -> Logins {
 /// Where drivers are found, and which of them are pinned.
 pub fn driver_search(settings: &Settings) -> SearchPath {
     let executable = std::env::current_exe().ok();
-    SearchPath::standard(settings.plugin_dirs.clone(), executable.as_deref()).pinned(settings.pins.clone())
+    let search =
+        SearchPath::standard(settings.plugin_dirs.clone(), executable.as_deref()).pinned(settings.pins.clone());
+    if settings.privileges.are_confined() {
+        search.knowing(Owners::read(&settings.run_root.join(OWNERS)))
+    } else {
+        search
+    }
+}
+
+/// The program that makes the namespaces of a user.
+pub fn find_holder() -> anyhow::Result<PathBuf> {
+    let missing = |beside: PathBuf| {
+        let message = format!("containers without privileges need `{}`, which is not there", beside.display());
+        Advice::new(message, "`cargo build --release --workspace` and `cargo xtask install` make it")
+    };
+    Ok(find_program("mica-holder", std::env::current_exe().ok().as_deref()).map_err(missing)?)
 }
 
 /// When the monitor stands nowhere, starting a container is what fails; listing images needs no monitor.

@@ -59,6 +59,7 @@ pub mod tags;
 #[cfg(test)]
 mod tests;
 pub mod top;
+pub mod unshare;
 pub mod unsupported;
 pub mod update;
 pub mod values;
@@ -182,6 +183,8 @@ pub enum Command {
     /// Take the roots of containers away from the host
     #[command(visible_alias = "umount")]
     Unmount(mount::Unmount),
+    /// Run a command in the user namespace of a user without privileges
+    Unshare(unshare::Unshare),
     /// Show the version
     Version(version::Version),
     /// Wait for containers to stop and print their exit codes

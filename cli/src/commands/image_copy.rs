@@ -16,7 +16,7 @@ const SCRATCH: &str = "/var/tmp";
 
 /// `image copy`.
 pub(super) async fn run(context: &Context, args: &ImageCopy) -> anyhow::Result<()> {
-    let options = wire::options(&context.settings);
+    let options = wire::options(context)?;
     let platforms = match &args.platform {
         _ if args.all => Platforms::All,
         Some(platform) => Platforms::One(platform.clone()),

@@ -32,7 +32,7 @@ pub(super) async fn images(context: &Context, args: &InspectImages) -> anyhow::R
 
 /// `image inspect --remote`, for which no store is made.
 async fn remote(context: &Context, args: &InspectImages) -> anyhow::Result<()> {
-    let registry = wire::options(&context.settings).registry;
+    let registry = wire::options(context)?.registry;
     let platforms = args.platform.clone().map_or(Platforms::Native, Platforms::One);
     if args.raw {
         for name in &args.names {

@@ -41,6 +41,7 @@ mod stats;
 mod storage;
 mod tags;
 mod top;
+mod unshare;
 mod update;
 mod version;
 mod volume;
@@ -85,7 +86,7 @@ pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()
         Command::Ps(args) => ps::run(context, args).await,
         Command::Pull(args) => pull::run(context, args).await,
         Command::Push(args) => push::run(context, args).await,
-        Command::Reap => Ok(mica_engine::ops::reap::reap_store(wire::options(&context.settings)).await?),
+        Command::Reap => Ok(mica_engine::ops::reap::reap_store(wire::options(context)?).await?),
         Command::Rename(args) => on_containers::rename(context, args).await,
         Command::Restart(args) => on_containers::restart(context, args).await,
         Command::Rm(args) => on_containers::rm(context, args).await,
@@ -101,6 +102,7 @@ pub async fn dispatch(context: &Context, command: &Command) -> anyhow::Result<()
         Command::Unpause(args) => pause::unpause(context, args).await,
         Command::Update(args) => update::run(context, args).await,
         Command::Unmount(args) => mount::unmount(context, args).await,
+        Command::Unshare(args) => unshare::run(context, args),
         Command::Version(args) => version::run(args),
         Command::Wait(args) => on_containers::wait(context, args).await,
         Command::Container(group) => container(context, &group.command).await,

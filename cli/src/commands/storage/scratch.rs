@@ -66,7 +66,7 @@ fn remove_left(folder: &Path) {
 /// Opens a driver in a folder, with the options that name it.
 pub(super) fn open(plugin: &Plugin, root: &Path, settings: &Settings) -> mica_storage_loader::Result<Driver> {
     let options = mica_engine::storage::options_of(plugin.name(), &options_for(plugin.name(), settings));
-    plugin.open(&OpenArgs { options: &options, rootless: settings.rootless, ..OpenArgs::new(root) })
+    plugin.open(&OpenArgs { options: &options, rootless: settings.privileges.are_confined(), ..OpenArgs::new(root) })
 }
 
 /// An option that names no driver is for the one that was asked for.
