@@ -17,7 +17,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let mica = workspace::build_release()?;
     let release = mica.parent().context("the binary has no directory")?;
     place(&mica, &prefix.join("bin/mica"), 0o755)?;
-    for program in ["mica-monitor", "mica-names"] {
+    for program in ["mica-holder", "mica-monitor", "mica-names", "mica-ports"] {
         place(&release.join(program), &prefix.join("libexec/mica").join(program), 0o755)?;
     }
     let suite = "mica-storage-conformance";

@@ -68,6 +68,13 @@ const TEST: &[Package] = &[
         proof: Proof::Program("nft"),
         reason: "shows and flushes packet rules in tests of networks",
     },
+    Package {
+        name: "uidmap",
+        proof: Proof::Program("newuidmap"),
+        reason: "subordinate IDs of users without privileges",
+    },
+    Package { name: "passt", proof: Proof::Program("pasta"), reason: "the network of users without privileges" },
+    Package { name: "slirp4netns", proof: Proof::Program("slirp4netns"), reason: "the same where pasta is too old" },
     Package { name: "tmux", proof: Proof::Program("tmux"), reason: "a real terminal for `run -it`" },
 ];
 

@@ -6,6 +6,7 @@ mod http;
 mod interop;
 pub mod network;
 mod registry;
+mod rootless;
 pub mod story;
 
 pub use http::free_port;
@@ -21,7 +22,7 @@ const DRIVERS: [&str; 3] = ["overlay", "vfs", "btrfs"];
 /// Dispatches by name; without `--storage-driver` a story is told on each driver.
 pub fn run(args: &[String]) -> Result<()> {
     let Some((name, rest)) = args.split_first() else {
-        bail!("which one? story | concurrency | containers | interop | network | registry | all")
+        bail!("which one? story | concurrency | containers | interop | network | rootless | registry | all")
     };
     let drivers: Vec<&str> = match rest {
         [] => DRIVERS.to_vec(),
@@ -46,16 +47,18 @@ pub fn run(args: &[String]) -> Result<()> {
                 .try_for_each(|driver| output::part(&format!("containers on {driver}"), || containers::run(driver))),
             "interop" => output::part("interop", interop::run),
             "network" => output::part("network", network::run),
+            "rootless" => output::part("rootless", rootless::run),
             "registry" => output::part("registry", registry::run),
             other => bail!(
-                "no integration run `{other}`: story | concurrency | containers | interop | network | registry | all"
+                "no integration run `{other}`: story | concurrency | containers | interop | network | rootless | \
+                 registry | all"
             ),
         }
     };
     match name.as_str() {
-        "all" => {
-            ["story", "concurrency", "containers", "interop", "network", "registry"].into_iter().try_for_each(tell)
-        }
+        "all" => ["story", "concurrency", "containers", "interop", "network", "rootless", "registry"]
+            .into_iter()
+            .try_for_each(tell),
         name => tell(name),
     }
 }

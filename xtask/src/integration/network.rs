@@ -3,7 +3,7 @@
 //! Another namespace, `outside`, is the neighbour of the host: it has a web server, and a name server that knows one answer.
 
 mod checks;
-mod ground;
+pub mod ground;
 mod serve;
 
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
 //! The host of the checks: a store, an image with a web server that says who asks, and a neighbour.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Makes the neighbour, the image and what is not ours and must stay.
-    pub fn new() -> Result<Self> {
+    /// Makes a neighbour of this network namespace, which is the host of the checks, and a table of rules that is not ours.
+    pub fn neighbour() -> Result<()> {
         for line in [
             "ip link set lo up",
             "mkdir -p /run/netns",
@@ -50,14 +51,17 @@ impl Ground {
         ] {
             sh::run(&mut sh::command(&line.split(' ').collect::<Vec<_>>()))?;
         }
+        Ok(())
+    }
+
+    /// Makes the neighbour, the image and what is not ours and must stay.
+    pub fn new() -> Result<Self> {
+        Self::neighbour()?;
         let sandbox = Sandbox::new("network", "overlay")?;
         fs_err::write(sandbox.path("config.toml"), "[network]\ntag = \"it\"\n")?;
         let mut ground = Self { sandbox, servers: Vec::new() };
         ground.import()?;
-        let root = ground.sandbox.path("image/www").display().to_string();
-        ground.start(sh::command(&[
-            "ip", "netns", "exec", "outside", "busybox", "httpd", "-f", "-p", "80", "-h", &root,
-        ]))?;
+        ground.servers.push(Self::web_outside(&ground.sandbox.path("image"))?);
         ground.start(ground.serving(&["ip", "netns", "exec", "outside"], &["names", "53"])?)?;
         Ok(ground)
     }
@@ -106,6 +110,13 @@ impl Ground {
     pub fn from_outside(address: &str, port: u16) -> Result<String> {
         let question = Self::question(address, port);
         sh::read(&mut sh::command(&["ip", "netns", "exec", "outside", "sh", "-c", &question])).map(plain)
+    }
+
+    /// Starts the neighbour's web server, which says who asks.
+    pub fn web_outside(image: &Path) -> Result<Child> {
+        let root = image.join("www").display().to_string();
+        let words = ["ip", "netns", "exec", "outside", "busybox", "httpd", "-f", "-p", "80", "-h", &root];
+        Ok(sh::command(&words).spawn()?)
     }
 
     /// Asks from a running container, or from a new one with `run --rm …`.
@@ -182,7 +193,7 @@ impl Ground {
     }
 
     /// A path of the task's own.
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.sandbox.path(name)
     }
 
@@ -220,24 +231,29 @@ impl Ground {
     }
 
     fn import(&self) -> Result<()> {
-        let root = self.sandbox.path("image");
+        let archive = Self::image(&self.sandbox.path("image"))?;
+        let archive = archive.to_str().context("a path that is not UTF-8")?.to_owned();
+        self.mica(&format!("import {archive} base")).map(drop)
+    }
+
+    /// Makes the root of an image with a web server that says who asks, and an archive of it.
+    pub fn image(root: &Path) -> Result<PathBuf> {
         for folder in ["bin", "etc", "www/cgi-bin"] {
             fs_err::create_dir_all(root.join(folder))?;
         }
         fs_err::copy("/bin/busybox", root.join("bin/busybox"))?;
         for applet in [
             "sh", "cat", "echo", "sleep", "ls", "nc", "httpd", "ip", "nslookup", "ping", "hostname", "true", "tail",
-            "printf",
+            "printf", "id", "rm", "mkdir", "touch", "chown", "mount", "kill", "stat", "test", "grep",
         ] {
             fs_err::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
         }
         let who = root.join("www/cgi-bin/who");
         fs_err::write(&who, WHO)?;
         fs_err::set_permissions(&who, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let archive = self.sandbox.path("base.tar");
-        sh::run(sh::command(&["tar", "-C"]).arg(&root).arg("-cf").arg(&archive).arg("."))?;
-        let archive = archive.to_str().context("a path that is not UTF-8")?.to_owned();
-        self.mica(&format!("import {archive} base")).map(drop)
+        let archive = root.with_extension("tar");
+        sh::run(sh::command(&["tar", "-C"]).arg(root).arg("-cf").arg(&archive).arg("."))?;
+        Ok(archive)
     }
 }
 
