@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::ids::{self, Kind};
-use crate::wire;
+use crate::{survivor, wire};
 
 /// Starts a holder and returns when it answers. The caller holds the lock of the run root.
 pub fn create(run_root: &Path, holder: &Path) -> Result<()> {
@@ -17,19 +17,20 @@ pub fn create(run_root: &Path, holder: &Path) -> Result<()> {
     let user = ids::user_name(uid);
     let map = |kind, id| Ok((kind, ids::map(kind, (&user, uid), id)?));
     let maps = [map(Kind::User, uid)?, map(Kind::Group, gid)?];
-    make(run_root, holder, maps).inspect_err(|_| {
+    make(run_root, holder, &maps, survivor::find(run_root)).inspect_err(|_| {
         let _ = fs_err::remove_file(run_root.join(wire::SOCKET));
     })
 }
 
-/// Starts the holder and has these IDs mapped.
-fn make(run_root: &Path, holder: &Path, maps: [(Kind, Vec<String>); 2]) -> Result<()> {
+/// Starts the holder and has these IDs mapped, unless it takes the user namespace of a process that survived another holder.
+fn make(run_root: &Path, holder: &Path, maps: &[(Kind, Vec<String>)], survivor: Option<i32>) -> Result<()> {
     let started = |error: io::Error| Error::file("start", holder)(error);
     let listener = wire::listen(run_root).map_err(Error::file("make a socket in", run_root))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(started)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let child = Command::new(holder)
         .arg(run_root)
+        .args(survivor.map(|pid| pid.to_string()))
         .env_clear()
         .env("PATH", usual(&path))
         .current_dir("/")
@@ -39,7 +40,7 @@ fn make(run_root: &Path, holder: &Path, maps: [(Kind, Vec<String>); 2]) -> Resul
         .spawn()
         .map_err(started)?;
     step(&mut ours)?;
-    for (kind, words) in maps {
+    for (kind, words) in maps.iter().filter(|_| survivor.is_none()) {
         let mut command = Command::new(kind.program());
         command.arg(child.id().to_string()).args(words).env("PATH", usual(&path)).stdin(Stdio::null());
         let failed = |reason: String| Error::Mapping { program: kind.program(), reason };

@@ -9,6 +9,7 @@ mod create;
 mod error;
 pub mod ids;
 mod join;
+pub mod survivor;
 pub mod wire;
 
 pub use error::{Error, Result};

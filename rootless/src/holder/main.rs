@@ -1,7 +1,8 @@
 //! mica-holder: makes the namespaces of a user without privileges, and holds them while somebody needs them.
 //!
 //! Its standard input is a line to the command that starts it, which has the IDs mapped; its standard output is the socket on
-//! which it hands the namespaces out. It has one argument, the run root.
+//! which it hands the namespaces out. Its arguments are the run root and, when another holder was killed, a process in the user
+//! namespace that is held from now on.
 
 mod serve;
 mod way_out;
@@ -12,8 +13,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use mica_rootless::survivor::ID;
 use mica_rootless::wire::Namespaces;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 
@@ -22,8 +24,9 @@ const NETWORK: &str = "network.ns";
 
 fn main() -> ExitCode {
     let Some(run_root) = std::env::args_os().nth(1).map(PathBuf::from) else { return ExitCode::from(2) };
+    let survivor = std::env::args().nth(2);
     let Ok((mut parent, listener)) = take_over() else { return ExitCode::from(2) };
-    let namespaces = match prepare(&run_root, &mut parent) {
+    let namespaces = match prepare(&run_root, survivor.as_deref(), &mut parent) {
         Ok(namespaces) => namespaces,
         Err(error) => {
             let number = error.raw_os_error().unwrap_or(nix::libc::EIO);
@@ -54,8 +57,11 @@ fn take_over() -> io::Result<(UnixStream, UnixListener)> {
     Ok((parent.into(), listener.into()))
 }
 
-fn prepare(run_root: &Path, parent: &mut UnixStream) -> io::Result<Namespaces> {
-    unshare(CloneFlags::CLONE_NEWUSER)?;
+fn prepare(run_root: &Path, survivor: Option<&str>, parent: &mut UnixStream) -> io::Result<Namespaces> {
+    match survivor {
+        None => unshare(CloneFlags::CLONE_NEWUSER)?,
+        Some(pid) => setns(fs_err::File::open(format!("/proc/{pid}/ns/user"))?, CloneFlags::CLONE_NEWUSER)?,
+    }
     parent.write_all(b"+")?;
     // The maps are written now; without them this process is nobody.
     parent.read_exact(&mut [0])?;
@@ -63,7 +69,9 @@ fn prepare(run_root: &Path, parent: &mut UnixStream) -> io::Result<Namespaces> {
     // What the host mounts and unmounts later happens here too, and nothing of here there.
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
     let network = network(&run_root.join(NETWORK))?;
-    Ok(Namespaces { user: own("user")?, mount: own("mnt")?, network })
+    let user = own("user")?;
+    fs_err::write(run_root.join(ID), rustix::fs::fstat(&user)?.st_ino.to_string())?;
+    Ok(Namespaces { user, mount: own("mnt")?, network })
 }
 
 /// A new network namespace, made by a thread that ends with it: this process stays where the host's network is, because

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use mica_rootless::survivor::ID;
 use mica_rootless::wire::{self, LOCK, Namespaces, SOCKET, WAY_OUT};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -78,7 +79,9 @@ fn lock(run_root: &Path) -> io::Result<Option<OwnedFd>> {
 
 /// Takes away what shows the namespaces. Whoever has connected meanwhile sees the connection end and makes new ones.
 fn leave(run_root: &Path, way_out: WayOut) -> io::Result<()> {
-    fs_err::remove_file(run_root.join(SOCKET))?;
+    for file in [SOCKET, ID] {
+        fs_err::remove_file(run_root.join(file))?;
+    }
     drop(way_out);
     let file = run_root.join(NETWORK);
     rustix::mount::unmount(&file, rustix::mount::UnmountFlags::DETACH)?;

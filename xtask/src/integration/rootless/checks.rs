@@ -22,6 +22,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("ports are carried, let go at once, and refused clearly", ports),
     ("limits that nobody can keep are told", limits),
     ("what the host has stays the host's", isolation),
+    ("a holder that is killed is replaced", killed_holder),
     ("another runtime runs too", runc),
     ("a command in the user's namespaces", unshare),
 ];
@@ -194,6 +195,21 @@ fn isolation(user: &User) -> Result<()> {
     // What an image brings of devices stays out, and what a container has are the harmless ones of the host.
     ensure!(user.inside("", "echo x > /dev/null && cat /dev/null && echo fine")? == "fine", "/dev/null is broken");
     Ok(())
+}
+
+fn killed_holder(user: &User) -> Result<()> {
+    user.mica("run -d --name before -u 1000 base sleep 100")?;
+    sh::run(&mut sh::command(&["pkill", "-KILL", "-x", "-u", &ID.to_string(), "mica-holder"]))?;
+    Ground::until("the way out has ended too", || {
+        Ok(!User::processes()?.iter().any(|line| line.starts_with("slirp4netns") || line.starts_with("pasta")))
+    })?;
+    ensure!(user.mica("ps -q")?.lines().count() == 1, "the container is not seen any more");
+    ensure!(user.mica("exec before id -u")? == "1000", "the container cannot be entered");
+    ensure!(user.inside("--network container:before", "id -u")? == "0", "its network cannot be shared");
+    let seen = user.inside("", &Ground::question(NEIGHBOUR, 80))?;
+    ensure!(seen.contains(HOST), "new containers have no way out: {seen}");
+    user.mica("restart -t 0 before")?;
+    user.mica("rm -f before").map(drop)
 }
 
 fn runc(user: &User) -> Result<()> {
