@@ -1,7 +1,7 @@
 //! `top`: a container's processes, as the host's `ps` shows them.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::cgroup::Groups;
 use crate::{Engine, Error, Kind, Result};
@@ -22,19 +22,28 @@ impl Engine {
         let pid = state.pid().ok_or_else(|| super::kill::not_running(&record.id))?;
         let options = if options.is_empty() { vec!["-ef".to_owned()] } else { options.to_vec() };
         self.blocking(move |engine| {
-            let output = Command::new("ps").args(&options).output().map_err(Error::io("run", "ps"))?;
+            let own: BTreeSet<i32> = Groups::of(&record.id, pid).processes().into_iter().collect();
+            let output = list(&options, &own)?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let said = said.lines().next().unwrap_or("no reason given");
                 return Err(Error::refused(Kind::InvalidInput, format!("error running ps: {said}")));
             }
-            let own: BTreeSet<i32> = Groups::of(&record.id, pid).processes().into_iter().collect();
             let processes = parse(&String::from_utf8_lossy(&output.stdout), &own)?;
             engine.tell_of(&record, "top");
             Ok(processes)
         })
         .await
     }
+}
+
+/// Runs `ps`, for these processes alone if its options allow to say so: left to itself it lists those of the caller's
+/// terminal, and a container with a terminal has another.
+fn list(options: &[String], own: &BTreeSet<i32>) -> Result<Output> {
+    let pids: Vec<String> = own.iter().map(i32::to_string).collect();
+    let run = |more: &[&str]| Command::new("ps").args(options).args(more).output().map_err(Error::io("run", "ps"));
+    let output = run(&["-q", &pids.join(",")])?;
+    if output.status.success() { Ok(output) } else { run(&[]) }
 }
 
 /// The rows of these processes.
