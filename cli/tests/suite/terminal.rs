@@ -118,6 +118,38 @@ fn privileged_a_shell_on_a_terminal() {
     assert_eq!(store.mica(&["ps", "-aq"]).ok(), "");
 }
 
+/// Of CVE-2022-23471's kind: whoever changes a terminal's size often must not fill the memory of what relays it.
+#[test]
+fn privileged_ten_thousand_sizes_cost_no_memory() {
+    let Some(store) = Store::with_base() else { return };
+    store.background(&["-t", "--name", "cc", "base", "sleep", "600"]);
+    let mut screen = Screen::start(&store.command(&["exec", "-it", "cc", "sh"]));
+    screen.types("echo ready-$((1+1))\r");
+    screen.shows("ready-2");
+    // The command's monitor is its parent, which is in a process namespace above it.
+    let top = store.mica(&["top", "cc", "-o", "pid,ppid,args"]).ok();
+    let shell = top.lines().find(|line| line.trim().ends_with(" sh")).unwrap_or_else(|| panic!("no shell in {top}"));
+    let parent = shell.split_whitespace().nth(1).expect("its parent");
+    let resident = || {
+        let status = fs_err::read_to_string(format!("/proc/{parent}/status")).expect("a status");
+        assert!(status.contains("mica-monitor"), "{status}");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let before = resident();
+    for step in 0..10_000 {
+        tcsetwinsize(&screen.slave, size(20 + step % 50, 80 + step % 100)).expect("a new size");
+    }
+    tcsetwinsize(&screen.slave, size(33, 101)).expect("a new size");
+    screen.types("while test \"$(stty size)\" != '33 101'; do sleep 0.02; done; echo now-$((30+3))\r");
+    screen.shows("now-33");
+    let after = resident();
+    assert!(after < before + 1024, "from {before} to {after} KiB");
+    screen.types("exit 0\r");
+    assert_eq!(screen.ends(), Some(0));
+    store.mica(&["rm", "-f", "cc"]).ok();
+}
+
 #[test]
 fn privileged_detach_attach_and_exec() {
     let Some(store) = Store::with_base() else { return };
