@@ -11,7 +11,8 @@
 //! adapter.rs   the engine's `Network` made of these
 //! ```
 //!
-//! Deliberately absent: images, the store, and any process on the way of a start but the name server.
+//! Deliberately absent: images, the store, and any process on the way of a start but the name server, and
+//! for a user without privileges the one that carries ports.
 
 mod adapter;
 pub mod around;

@@ -4,9 +4,11 @@
 //! namespace. A command may then send [`WAY_OUT`] and gets a line back: empty when the network namespace has a way out, else
 //! why it has none. A connection that stays open keeps the holder alive.
 
+use std::fs::Permissions;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,10 @@ pub fn connect(run_root: &Path) -> io::Result<UnixStream> {
 /// Makes the socket of a run root, which nobody else listens on.
 pub fn listen(run_root: &Path) -> io::Result<UnixListener> {
     let _ = fs_err::remove_file(run_root.join(SOCKET));
-    at(run_root, UnixListener::bind)
+    let listener = at(run_root, UnixListener::bind)?;
+    // Its mode is the caller's umask's, and connecting asks for write permission; nobody else can write to the directory.
+    fs_err::set_permissions(run_root.join(SOCKET), Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Through a descriptor, because a socket's path is limited to 107 bytes (unix(7)) and a run root may lie deep.
@@ -115,6 +120,8 @@ mod tests {
         let deep = folder.path().join("x".repeat(120));
         fs_err::create_dir(&deep).unwrap();
         let listener = listen(&deep).unwrap();
+        let mode = fs_err::symlink_metadata(deep.join(SOCKET)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let there = connect(&deep).unwrap();
         let (here, _) = listener.accept().unwrap();
         let open =
