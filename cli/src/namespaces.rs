@@ -54,15 +54,8 @@ pub fn is_run(command: &Command) -> bool {
 }
 
 fn explained(error: mica_rootless::Error) -> anyhow::Error {
-    let hint = error.hint();
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        message.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    match hint {
-        Some(hint) => Advice::new(message, hint).into(),
-        None => anyhow::Error::msg(message),
+    match error.hint() {
+        Some(hint) => Advice::new(format!("{:#}", anyhow::Error::new(error)), hint).into(),
+        None => error.into(),
     }
 }

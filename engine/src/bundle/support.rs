@@ -30,8 +30,8 @@ impl Facts<'_> {
     /// nothing there.
     pub fn read(confined: bool) -> Facts<'static> {
         let text = fs_err::read_to_string(Path::new(CGROUPS).join("cgroup.controllers")).ok();
-        let hierarchies = if text.is_some() { Vec::new() } else { host::hierarchies() };
-        if confined && !host::are_delegated(&hierarchies) {
+        let hierarchies = || if text.is_some() { Vec::new() } else { host::hierarchies() };
+        if confined && !host::are_delegated(&hierarchies()) {
             return Facts { controllers: Vec::new(), has_file: &|_| false, ..Self::with(text) };
         }
         Self::with(text)
