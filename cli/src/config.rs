@@ -73,6 +73,8 @@ pub enum Durability {
 pub struct Run {
     /// Name or path of an OCI runtime.
     pub runtime: Option<String>,
+    /// Folders that describe devices (CDI); later ones win.
+    pub cdi_dirs: Option<Vec<PathBuf>>,
 }
 
 /// How containers are connected.
@@ -166,9 +168,10 @@ fn parse(path: &Path, text: &str) -> anyhow::Result<Config> {
         mica_engine::container::parse_size(size)
             .with_context(|| format!("{}: `storage.container_size` is no size", path.display()))?;
     }
-    for folder in config.storage.plugin_dirs.iter().flatten() {
-        if !folder.is_absolute() {
-            return Err(anyhow::anyhow!("`storage.plugin_dirs` has `{}`, which is not absolute", folder.display()))
+    for (key, folders) in [("storage.plugin_dirs", &config.storage.plugin_dirs), ("run.cdi_dirs", &config.run.cdi_dirs)]
+    {
+        if let Some(folder) = folders.iter().flatten().find(|folder| !folder.is_absolute()) {
+            return Err(anyhow::anyhow!("`{key}` has `{}`, which is not absolute", folder.display()))
                 .with_context(|| format!("cannot use `{}`", path.display()));
         }
     }
@@ -212,6 +215,7 @@ impl Config {
         self.storage.container_size = storage.container_size.or(self.storage.container_size.take());
         self.storage.reaper = storage.reaper.or(self.storage.reaper);
         self.run.runtime = run.runtime.or(self.run.runtime.take());
+        self.run.cdi_dirs = run.cdi_dirs.or(self.run.cdi_dirs.take());
         self.network.default = network.default.or(self.network.default.take());
         self.network.tag = network.tag.or(self.network.tag.take());
         if !network.pools.is_empty() {
@@ -235,7 +239,7 @@ mod tests {
     fn every_key() {
         let config = parse(
             "[storage]\ndriver = \"overlay\"\noptions = { volatile = \"true\" }\nplugin_dirs = [\"/opt/d\"]\ndurability = \"none\"\nreaper = false\ncontainer_size = \"10G\"\n\
-             [run]\nruntime = \"runc\"\n\
+             [run]\nruntime = \"runc\"\ncdi_dirs = [\"/opt/cdi\"]\n\
              [network]\ndefault = \"host\"\ntag = \"x1\"\npools = [{ base = \"10.64.0.0/12\", size = 24 }]\n\
              [images]\nlayer_size = \"1m\"\nlayer_expansion = 10\nlayer_entries = 7\n",
         )
@@ -246,6 +250,7 @@ mod tests {
         assert_eq!(config.storage.durability, Some(Durability::None));
         assert_eq!(config.storage.reaper, Some(false));
         assert_eq!(config.storage.container_size.as_deref(), Some("10G"));
+        assert_eq!(config.run.cdi_dirs, Some(vec![PathBuf::from("/opt/cdi")]));
         assert_eq!(config.network.default.as_deref(), Some("host"));
         assert_eq!(config.network.pools().expect("pools"), [("10.64.0.0/12".parse().expect("a network"), 24)]);
         let bounds = LayerBounds { size: 1 << 20, expansion: 10, entries: 7 };
@@ -266,6 +271,7 @@ mod tests {
             ("[storage]\ncontainer_size = \"big\"\n", "`storage.container_size` is no size: invalid size: `big`"),
             ("[images]\nlayer_size = \"big\"\n", "`images.layer_size` is no size: invalid size: `big`"),
             ("[storage]\nplugin_dirs = [\"rel\"]\n", "`rel`, which is not absolute"),
+            ("[run]\ncdi_dirs = [\"/a\", \"rel\"]\n", "`run.cdi_dirs` has `rel`, which is not absolute"),
             (
                 "[storage]\npins = { vfs = \"sha256:1\" }\n",
                 "config.toml`: the driver `vfs` is pinned to `sha256:1`, which is not",

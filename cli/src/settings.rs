@@ -33,6 +33,8 @@ pub struct Settings {
     pub layer_bounds: LayerBounds,
     /// The OCI runtime asked for.
     pub runtime: Option<String>,
+    /// Where devices are described.
+    pub cdi_folders: Vec<PathBuf>,
     /// What is configured about registries, and in which files.
     pub registries: Sources,
     /// Network of containers and builds that name none.
@@ -214,6 +216,13 @@ impl Settings {
         // Another mica has this one's flags and config files, and not its environment.
         let not_in_config = plugin_dirs.clone();
         plugin_dirs.extend(config.storage.plugin_dirs.unwrap_or_default());
+        // What describes devices may name programs that run on the host.
+        let from_flags = if environment.privileged_exec { &[][..] } else { &global.cdi_folders };
+        let cdi_folders = match (from_flags, config.run.cdi_dirs) {
+            ([], None) => mica_engine::cdi::FOLDERS.map(PathBuf::from).into(),
+            ([], Some(folders)) => folders,
+            (folders, _) => folders.iter().cloned().map(absolute).collect::<Result<_, _>>()?,
+        };
         let mut settings = Self {
             root: absolute(global.root.clone().or_else(|| environment.path("MICA_ROOT")).unwrap_or(default_root))?,
             run_root: absolute(
@@ -234,6 +243,7 @@ impl Settings {
             reaping: if config.storage.reaper.unwrap_or(true) { Reaping::Detached } else { Reaping::Foreground },
             layer_bounds: config.images.bounds()?,
             runtime: global.runtime.clone().or_else(|| environment.get("MICA_RUNTIME")).or(config.run.runtime),
+            cdi_folders,
             registries,
             network: environment
                 .get("MICA_NETWORK")
@@ -379,8 +389,12 @@ mod tests {
         let global = Global { plugin_dirs: vec!["/flag".into()], ..Global::default() };
         let another = combine(&global, &variables, Config::default()).flags;
         assert_eq!(another[4..], ["--plugin-dir", "/flag", "--plugin-dir", "/a", "--plugin-dir", "/b"]);
+        let named = Global { cdi_folders: vec!["/cdi".into()], ..Global::default() };
+        assert_eq!(combine(&named, &variables, Config::default()).cdi_folders, [Path::new("/cdi")]);
         variables.privileged_exec = true;
         assert!(combine(&global, &variables, Config::default()).plugin_dirs.is_empty());
+        let usual = combine(&named, &variables, Config::default()).cdi_folders;
+        assert_eq!(usual, [Path::new("/etc/cdi"), Path::new("/var/run/cdi")]);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub fn options(context: &Context) -> anyhow::Result<Options> {
         network: Arc::new(network(settings, executable.as_deref()).within(around(joined, executable.as_deref()))),
         layer_bounds: settings.layer_bounds,
         default_network: settings.network.clone(),
+        cdi_folders: settings.cdi_folders.clone(),
         durability: settings.durability,
         rootless: settings.privileges.are_confined(),
         self_command,

@@ -4,6 +4,7 @@
 //! files of the monitor, so starting and stopping touch no database.
 
 mod block_io;
+mod device_request;
 mod health;
 mod mount_text;
 mod namespaces;
@@ -22,6 +23,7 @@ use crate::image::ContainerDefaults;
 pub use block_io::{
     BlockIo, DeviceRate, DeviceWeight, parse_bytes_rate, parse_device_weight, parse_operations_rate, parse_weight,
 };
+pub use device_request::{DeviceRequest, Gpus, is_cdi_name};
 pub use health::{
     HEALTH, Health, HealthCheck, HealthResult, HealthStatus, HealthTimes, OUTPUT_LIMIT, RESULTS, parse_duration,
 };

@@ -38,6 +38,8 @@ pub struct Options {
     pub layer_bounds: LayerBounds,
     /// The network of containers and builds that name none, as `--network` has it.
     pub default_network: String,
+    /// Where devices are described (CDI); later folders win.
+    pub cdi_folders: Vec<PathBuf>,
     /// What is waited for before a verb reports success.
     pub durability: Durability,
     /// True when the process lives in a user namespace.

@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod bundle;
+pub mod cdi;
 pub mod cgroup;
 pub mod container;
 mod download;

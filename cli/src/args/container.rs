@@ -177,7 +177,7 @@ pub struct LimitArgs {
     /// Adjustment of the out-of-memory score, -1000 to 1000
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub oom_score_adj: Option<i32>,
-    /// Add a device of the host (may be repeated)
+    /// Add a device of the host, or one by its CDI name, `VENDOR/CLASS=NAME` (may be repeated)
     #[arg(long = "device", value_name = "SOURCE[:TARGET][:ACCESS]")]
     pub devices: Vec<String>,
     /// Set a namespaced kernel setting (may be repeated)

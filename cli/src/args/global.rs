@@ -22,6 +22,9 @@ pub struct Global {
     /// Folder with storage drivers: how a mica that was found so finds them for the next one it starts
     #[arg(long = "plugin-dir", value_name = "DIR", hide = true)]
     pub plugin_dirs: Vec<PathBuf>,
+    /// Folder with descriptions of devices (CDI) instead of /etc/cdi and /var/run/cdi (may be repeated, the last one wins)
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub cdi_folders: Vec<PathBuf>,
     /// OCI runtime by name or path, instead of the embedded one [env: MICA_RUNTIME]
     #[arg(long, value_name = "RUNTIME")]
     pub runtime: Option<String>,

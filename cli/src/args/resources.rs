@@ -50,7 +50,7 @@ pub struct ResourceArgs {
     /// Let the container use devices, for example `c 42:* rmw` (may be repeated)
     #[arg(long = "device-cgroup-rule", value_name = "RULE")]
     pub device_rules: Vec<String>,
-    /// Graphics processors; they need a runtime hook that mica does not have
-    #[arg(long, hide = true, value_name = "REQUEST")]
-    pub gpus: Option<String>,
+    /// Add graphics processors: `all`, a number, or `device=ID` (may be repeated)
+    #[arg(long, value_name = "REQUEST")]
+    pub gpus: Vec<String>,
 }

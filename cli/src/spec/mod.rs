@@ -1,5 +1,6 @@
 //! Flags to a [`ContainerSpec`]: every option string is parsed, every file that a flag names is read.
 
+mod devices;
 mod entries;
 mod mount;
 mod network;
@@ -8,7 +9,7 @@ mod resources;
 use std::path::Path;
 
 use mica_engine::container::{
-    self, ContainerSpec, LogDriver, MountSpec, Resources, parse_add_host, parse_cpus, parse_device, parse_log_option,
+    self, ContainerSpec, LogDriver, MountSpec, Resources, parse_add_host, parse_cpus, parse_log_option,
     parse_security_option, parse_size, parse_storage_option, parse_sysctl, parse_tmpfs, parse_ulimit,
 };
 
@@ -76,6 +77,7 @@ pub fn container(args: &ContainerArgs, defaults: Defaults<'_>) -> anyhow::Result
     limits(&mut spec, &args.limits)?;
     logging(&mut spec, &args.logging)?;
     resources::resources(&mut spec, &args.resources)?;
+    devices::apply(&mut spec, &args.limits.devices, &args.resources.gpus)?;
     resources::namespaces(&mut spec, &args.namespaces)?;
     Ok(spec)
 }
@@ -88,7 +90,6 @@ fn limits(spec: &mut ContainerSpec, args: &LimitArgs) -> anyhow::Result<()> {
         parse_security_option(spec, option, &read_profile)?;
     }
     spec.ulimits = args.ulimits.iter().map(|text| parse_ulimit(text)).collect::<Result<_, _>>()?;
-    spec.devices = args.devices.iter().map(|text| parse_device(text)).collect::<Result<_, _>>()?;
     spec.sysctls = args.sysctls.iter().map(|text| parse_sysctl(text)).collect::<Result<_, _>>()?;
     spec.add_hosts = args.add_hosts.iter().map(|text| parse_add_host(text)).collect::<Result<_, _>>()?;
     spec.dns.clone_from(&args.dns);
@@ -261,8 +262,8 @@ mod tests {
             (&["--cpus", "0", "img"], "invalid number of processors"),
             (&["--security-opt", "what=ever", "img"], "what=ever"),
             (&["--mount", "type=nfs,target=/x", "img"], "nfs"),
-            (&["--gpus", "all", "img"], "could not select device driver"),
-            (&["--device", "vendor.com/gpu=all", "img"], "CDI"),
+            (&["--gpus", "some", "img"], "count must be an integer"),
+            (&["--device", "vendor.com/gpu", "img"], "not an absolute path"),
             (&["--isolation", "hyperv", "img"], "invalid isolation `hyperv`"),
             (&["--ipc", "x", "img"], "invalid IPC mode"),
             (&["--pid", "container:", "img"], "invalid PID mode"),

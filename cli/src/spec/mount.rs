@@ -192,7 +192,7 @@ impl Fields {
 }
 
 /// Fields between commas; one in quotation marks may hold commas, and a doubled mark in it stands for itself.
-fn split(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut fields = vec![String::new()];
     let mut chars = text.chars().peekable();
     let mut quoted = false;

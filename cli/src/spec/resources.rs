@@ -13,12 +13,6 @@ use crate::output;
 
 /// Limits of memory, processors and block devices.
 pub fn resources(spec: &mut ContainerSpec, args: &ResourceArgs) -> anyhow::Result<()> {
-    if let Some(request) = &args.gpus {
-        anyhow::bail!(
-            "could not select device driver \"\" with capabilities: [[gpu]] for `--gpus {request}`: mica has no hook for \
-             graphics processors; pass their devices with `--device`"
-        );
-    }
     if let Some(size) = &args.kernel_memory {
         parse_size(size)?;
         output::warn("Flag --kernel-memory has been deprecated, and no longer supported by the kernel");

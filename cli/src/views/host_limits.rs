@@ -1,7 +1,7 @@
 //! The part of `HostConfig` that says what a container may use and what it shares, in Docker's keys and units.
 
 use mica_engine::container::{
-    BlockIo, CgroupnsMode, ContainerRecord, DeviceRate, IpcMode, PidMode, Resources, SystemPaths,
+    BlockIo, CgroupnsMode, ContainerRecord, DeviceRate, DeviceRequest, IpcMode, PidMode, Resources, SystemPaths,
 };
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ pub fn host_limits(record: &ContainerRecord) -> Map<String, Value> {
         "Isolation": "",
         "CgroupParent": spec.cgroup_parent.as_deref().unwrap_or_default(),
         "DeviceCgroupRules": if spec.device_rules.is_empty() { Value::Null } else { spec.device_rules.clone().into() },
-        "DeviceRequests": null,
+        "DeviceRequests": device_requests(&spec.device_requests),
     }));
     if !spec.annotations.is_empty() {
         all.insert("Annotations".to_owned(), json!(spec.annotations));
@@ -28,6 +28,23 @@ pub fn host_limits(record: &ContainerRecord) -> Map<String, Value> {
     all.extend(block_io(&spec.resources.block_io));
     all.extend(paths(&spec.system_paths, spec.privileged));
     all
+}
+
+/// Docker has names of the Container Device Interface as a driver of its own.
+fn device_requests(requests: &[DeviceRequest]) -> Value {
+    let shown = requests.iter().map(|request| match request {
+        DeviceRequest::Cdi(names) => {
+            json!({ "Driver": "cdi", "Count": 0, "DeviceIDs": names, "Capabilities": [], "Options": {} })
+        }
+        DeviceRequest::Gpus(gpus) => json!({
+            "Driver": gpus.driver,
+            "Count": gpus.count,
+            "DeviceIDs": if gpus.devices.is_empty() { Value::Null } else { gpus.devices.clone().into() },
+            "Capabilities": [gpus.capabilities],
+            "Options": gpus.options,
+        }),
+    });
+    if requests.is_empty() { Value::Null } else { shown.collect() }
 }
 
 fn limits(resources: &Resources) -> Map<String, Value> {

@@ -4,6 +4,7 @@
 
 mod archives;
 mod build;
+mod cdi;
 mod checking;
 mod chunked;
 mod copying;

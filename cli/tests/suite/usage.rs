@@ -15,7 +15,7 @@ fn exit_codes_of_usage() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["run", "--nonsense", "x"], 125, "--nonsense"),
         (&["ps", "--nonsense"], 125, "--nonsense"),
-        (&["run", "--gpus", "all", "x"], 125, "could not select device driver"),
+        (&["run", "--gpus", "some", "x"], 125, "count must be an integer"),
         (&["build", "--squash", "."], 125, "a flag of Docker's that this version of mica does not have"),
         (&["run", "-p", "80:99999", "x"], 125, "invalid container port in `80:99999`"),
         (&["run", "--link", "db", "x"], 125, "`mica network create`"),

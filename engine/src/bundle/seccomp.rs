@@ -78,7 +78,7 @@ pub(super) fn architectures() -> Vec<Arch> {
     }
 }
 
-pub(super) fn unbuildable(error: oci_spec::OciSpecError) -> Error {
+pub(crate) fn unbuildable(error: oci_spec::OciSpecError) -> Error {
     Error::Adapter {
         kind: Kind::Internal,
         context: "cannot build the OCI configuration".into(),

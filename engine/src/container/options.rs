@@ -56,14 +56,6 @@ pub fn parse_device(text: &str) -> Result<DeviceSpec> {
         [source, target, access] if is_access(access) => (*source, *target, *access),
         _ => return Err(invalid(format!("invalid device specification: `{text}`"))),
     };
-    // A name of the Container Device Interface: vendor/class=device.
-    if !source.starts_with('/') && source.split_once('=').is_some_and(|(class, _)| class.contains('/')) {
-        return Err(Error::refused(
-            Kind::Unsupported,
-            format!("CDI device `{text}` cannot be injected: mica reads no CDI specifications"),
-        )
-        .with_hint("name the device's nodes below `/dev`"));
-    }
     if !source.starts_with('/') {
         return Err(invalid(format!("invalid device specification: `{text}`: `{source}` is not an absolute path")));
     }

@@ -7,6 +7,7 @@ use mica_layer::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::block_io::BlockIo;
+use super::device_request::DeviceRequest;
 use super::health::HealthCheck;
 use super::namespaces::Namespaces;
 use super::network::{ContainerPort, EndpointSpec, NetworkMode, PortSpec};
@@ -90,6 +91,8 @@ pub struct ContainerSpec {
     pub shm_size: Option<u64>,
     /// Host devices.
     pub devices: Vec<DeviceSpec>,
+    /// Devices that files on the host describe.
+    pub device_requests: Vec<DeviceRequest>,
     /// Namespaced kernel settings.
     pub sysctls: BTreeMap<String, String>,
     /// Lines of `/etc/hosts`, `name:address`; the address `host-gateway` is that of the host.

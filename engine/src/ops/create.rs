@@ -17,7 +17,7 @@ use crate::store::containers::{self, Claim, remove_directory};
 use crate::store::images::FoundImage;
 use crate::store::volumes::{VolumeHold, check_name, check_spec};
 use crate::store::{Flush, names, private_directory, volumes};
-use crate::{Engine, Error, Kind, Reference, Result};
+use crate::{Engine, Error, Kind, Reference, Result, cdi};
 
 /// The shortest time of a health check, in nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
@@ -116,6 +116,7 @@ impl Engine {
         let volumes = merge::volumes(&config, &spec, inherited)?;
         validate(&spec, &volumes)?;
 
+        cdi::check(&spec.device_requests, &self.options().cdi_folders)?;
         let driver = self.driver_for(&image.config.rootfs.diff_ids)?;
         limits::must_keep(&driver, spec.storage)?;
         let chain = self.chain_on(&driver, &image.config.rootfs.diff_ids)?;

@@ -18,7 +18,7 @@ use crate::container::{ContainerRecord, ContainerSpec, MountPoint, NetworkMode, 
 use crate::ops::networking::Connected;
 use crate::store::container_state::BUNDLE;
 use crate::store::containers::Directories;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, Result, cdi};
 
 /// The files of its own that every container gets.
 const FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
@@ -58,7 +58,7 @@ impl Engine {
         check_kinds(root, &sources)?;
         let init = spec.init.then(|| directories.state.join(INIT));
         let shm = directories.run.join("shm");
-        let built = configuration(&BundleInput {
+        let mut built = configuration(&BundleInput {
             id: &record.id,
             root: &directories.run.join("rootfs"),
             spec,
@@ -76,6 +76,7 @@ impl Engine {
             host: Host::read(self.options().rootless)?,
         })?;
         write_configuration(&directories.state, &built)?;
+        cdi::inject(&mut built, &spec.device_requests, &self.options().cdi_folders)?;
         Ok(sources.handed)
     }
 }

@@ -105,6 +105,7 @@ fn options(directory: &Path, driver: &str, builder: Arc<dyn Builder>) -> Options
         rootless: false,
         self_command: Vec::new(),
         reaping: Reaping::Foreground,
+        cdi_folders: Vec::new(),
     }
 }
 

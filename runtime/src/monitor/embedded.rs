@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::hooks::run_hooks;
 use libcontainer::syscall::syscall::SyscallType;
 use mica_engine::Kind;
 use oci_spec::runtime::Spec;
@@ -119,7 +120,13 @@ impl OciRuntime for Embedded<'_> {
             return Err(Failure::new(Kind::Internal, "the container was not created"));
         };
         container.start().or_fail(|| format!("cannot start container `{}`", self.bundle.id))?;
-        verdict.wait().map_or(Ok(()), Err)
+        verdict.wait().map_or(Ok(()), Err)?;
+        // libcontainer runs all hooks but these.
+        if let Some(hooks) = container.spec().ok().and_then(|config| config.hooks) {
+            run_hooks(hooks.poststart().as_ref(), Some(&container.state), None, container.pid(), None)
+                .or_fail(|| format!("a hook of container `{}` after its start failed", self.bundle.id))?;
+        }
+        Ok(())
     }
 
     fn delete(&mut self) {
