@@ -5,12 +5,29 @@ use clap::Args;
 /// Limits of memory, processors and block devices.
 #[derive(Debug, Args)]
 pub struct ResourceArgs {
-    /// How readily memory is swapped out, 0 to 100; -1 leaves it to the kernel
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pub memory_swappiness: Option<i64>,
+    /// Those that `update` can change.
+    #[command(flatten)]
+    pub adjustable: Adjustable,
     /// Freeze the container when it runs out of memory, instead of killing a process
     #[arg(long)]
     pub oom_kill_disable: bool,
+    /// Control group below which the container's is made
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// Let the container use devices, for example `c 42:* rmw` (may be repeated)
+    #[arg(long = "device-cgroup-rule", value_name = "RULE")]
+    pub device_rules: Vec<String>,
+    /// Add graphics processors: `all`, a number, or `device=ID` (may be repeated)
+    #[arg(long, value_name = "REQUEST")]
+    pub gpus: Vec<String>,
+}
+
+/// Limits that a running container can get others of.
+#[derive(Debug, Args)]
+pub struct Adjustable {
+    /// How readily memory is swapped out, 0 to 100; -1 leaves it to the kernel
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub memory_swappiness: Option<i64>,
     /// Limit of kernel memory; no kernel has it any more
     #[arg(long, hide = true, value_name = "BYTES")]
     pub kernel_memory: Option<String>,
@@ -44,13 +61,4 @@ pub struct ResourceArgs {
     /// Writes a second to a device (may be repeated)
     #[arg(long, value_name = "DEVICE:NUMBER")]
     pub device_write_iops: Vec<String>,
-    /// Control group below which the container's is made
-    #[arg(long, value_name = "PATH")]
-    pub cgroup_parent: Option<String>,
-    /// Let the container use devices, for example `c 42:* rmw` (may be repeated)
-    #[arg(long = "device-cgroup-rule", value_name = "RULE")]
-    pub device_rules: Vec<String>,
-    /// Add graphics processors: `all`, a number, or `device=ID` (may be repeated)
-    #[arg(long, value_name = "REQUEST")]
-    pub gpus: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use mica_engine::container::RestartPolicy;
 
+use super::resources::Adjustable;
 use super::restart::policy;
 
 /// Change limits or the restart policy of containers.
@@ -20,12 +21,6 @@ pub struct Update {
     /// Number of processors, also a fraction
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<String>,
-    /// Microseconds of processor time in each period; -1 is unlimited
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
-    pub cpu_quota: Option<i64>,
-    /// Length of a period
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_period: Option<u64>,
     /// Weight of processor time
     #[arg(short, long, value_name = "WEIGHT")]
     pub cpu_shares: Option<u64>,
@@ -38,6 +33,9 @@ pub struct Update {
     /// Limit of processes; -1 is unlimited
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
+    /// Memory that is swapped, real time and block devices.
+    #[command(flatten)]
+    pub adjustable: Adjustable,
     /// no, `on-failure[:RETRIES]`, always or unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub restart: Option<RestartPolicy>,

@@ -10,26 +10,27 @@ use crate::{output, spec};
 
 /// `update`.
 pub(super) async fn run(context: &Context, args: &Update) -> anyhow::Result<()> {
-    let resources = Resources {
+    let mut resources = Resources {
         memory: args.memory.as_deref().map(spec::bytes).transpose()?,
         memory_swap: args.memory_swap.as_deref().map(spec::bytes).transpose()?,
         memory_reservation: args.memory_reservation.as_deref().map(spec::bytes).transpose()?,
         milli_cpus: args.cpus.as_deref().map(parse_cpus).transpose()?,
-        cpu_quota: args.cpu_quota,
-        cpu_period: args.cpu_period,
         cpu_shares: args.cpu_shares,
         cpuset_cpus: args.cpuset_cpus.clone(),
         cpuset_mems: args.cpuset_mems.clone(),
         pids: args.pids_limit,
         ..Resources::default()
     };
+    spec::adjustable(&mut resources, &args.adjustable)?;
     let request = UpdateRequest { resources, restart: args.restart };
     if request == UpdateRequest::default() {
         anyhow::bail!("you must provide one or more flags when using this command");
     }
     let engine = context.engine()?;
     each(&args.containers, async |name| {
-        engine.update(name, request.clone()).await?;
+        for warning in engine.update(name, request.clone()).await? {
+            output::warn(&warning);
+        }
         output::line(name)
     })
     .await

@@ -17,6 +17,7 @@ use crate::args::container::{ContainerArgs, LimitArgs, StreamName};
 use crate::args::logging::LoggingArgs;
 
 pub use entries::{Entries, environment, labels, pairs};
+pub use resources::adjustable;
 
 /// What holds where no flag says otherwise.
 #[derive(Debug, Clone, Copy)]

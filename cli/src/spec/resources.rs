@@ -3,16 +3,25 @@
 use std::collections::BTreeMap;
 
 use mica_engine::container::{
-    BlockIo, CgroupnsMode, ContainerSpec, IpcMode, PidMode, UtsMode, parse_bytes_rate, parse_device_rule,
+    BlockIo, CgroupnsMode, ContainerSpec, IpcMode, PidMode, Resources, UtsMode, parse_bytes_rate, parse_device_rule,
     parse_device_weight, parse_operations_rate, parse_size, parse_weight,
 };
 
 use crate::args::namespaces::NamespaceArgs;
-use crate::args::resources::ResourceArgs;
+use crate::args::resources::{Adjustable, ResourceArgs};
 use crate::output;
 
 /// Limits of memory, processors and block devices.
 pub fn resources(spec: &mut ContainerSpec, args: &ResourceArgs) -> anyhow::Result<()> {
+    adjustable(&mut spec.resources, &args.adjustable)?;
+    spec.resources.oom_kill_disable = args.oom_kill_disable;
+    spec.cgroup_parent.clone_from(&args.cgroup_parent);
+    spec.device_rules = args.device_rules.iter().map(|text| parse_device_rule(text)).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+/// Limits that `update` can change too.
+pub fn adjustable(limits: &mut Resources, args: &Adjustable) -> anyhow::Result<()> {
     if let Some(size) = &args.kernel_memory {
         parse_size(size)?;
         output::warn("Flag --kernel-memory has been deprecated, and no longer supported by the kernel");
@@ -20,7 +29,6 @@ pub fn resources(spec: &mut ContainerSpec, args: &ResourceArgs) -> anyhow::Resul
     let all = |texts: &[String], parse: fn(&str) -> mica_engine::Result<_>| {
         texts.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()
     };
-    let limits = &mut spec.resources;
     limits.memory_swappiness = match args.memory_swappiness {
         None | Some(-1) => None,
         Some(value) => match u8::try_from(value) {
@@ -28,7 +36,6 @@ pub fn resources(spec: &mut ContainerSpec, args: &ResourceArgs) -> anyhow::Resul
             _ => anyhow::bail!("invalid value: {value}, valid memory swappiness range is 0-100"),
         },
     };
-    limits.oom_kill_disable = args.oom_kill_disable;
     limits.cpu_period = args.cpu_period;
     limits.cpu_quota = args.cpu_quota;
     limits.cpu_rt_period = args.cpu_rt_period;
@@ -41,8 +48,6 @@ pub fn resources(spec: &mut ContainerSpec, args: &ResourceArgs) -> anyhow::Resul
         read_iops: all(&args.device_read_iops, parse_operations_rate)?,
         write_iops: all(&args.device_write_iops, parse_operations_rate)?,
     };
-    spec.cgroup_parent.clone_from(&args.cgroup_parent);
-    spec.device_rules = args.device_rules.iter().map(|text| parse_device_rule(text)).collect::<Result<_, _>>()?;
     Ok(())
 }
 

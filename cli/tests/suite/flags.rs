@@ -19,7 +19,7 @@ fn group(old: &str, new: &str) -> String {
 }
 
 /// A block device of this machine.
-fn block_device() -> Option<PathBuf> {
+pub fn block_device() -> Option<PathBuf> {
     let mut entries = fs_err::read_dir("/dev").ok()?.flatten();
     entries.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_block_device())).map(|entry| entry.path())
 }

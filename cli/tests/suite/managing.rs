@@ -1,5 +1,6 @@
 //! What is done to containers that run: `pause`, `top`, `stats`, `update`, and what `wait` can wait for.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::support::{Store, until};
@@ -129,4 +130,124 @@ fn privileged_waiting_for_more_than_an_end() {
     store.mica(&["exec", "cc", "touch", "/data/good"]).ok();
     assert_eq!(code(healthy), "0");
     store.mica(&["wait", "--condition", "asleep", "cc"]).fails(125, "invalid condition");
+}
+
+/// Reads a file of version 1 where the container sees its control groups.
+fn group(store: &Store, file: &str) -> String {
+    store.mica(&["exec", "cc", "cat", &format!("/sys/fs/cgroup/{file}")]).ok()
+}
+
+#[test]
+fn privileged_every_limit_of_update_reaches_the_control_group() {
+    let Some(store) = Store::with_base() else { return };
+    // What is looked at are the files of version 1; those of version 2 are beside the code that writes them.
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return;
+    }
+    store.background(&["--name", "cc", "--memory", "64m", "base", "sleep", "600"]);
+    for (flags, file, expected) in [
+        (&["--memory", "48m"][..], "memory/memory.limit_in_bytes", "50331648"),
+        (&["--memory-swap", "96m"], "memory/memory.memsw.limit_in_bytes", "100663296"),
+        (&["--memory-reservation", "32m"], "memory/memory.soft_limit_in_bytes", "33554432"),
+        (&["--memory-swappiness", "7"], "memory/memory.swappiness", "7"),
+        (&["--cpu-shares", "300"], "cpu/cpu.shares", "300"),
+        (&["--cpu-period", "50000"], "cpu/cpu.cfs_period_us", "50000"),
+        (&["--cpu-quota", "20000"], "cpu/cpu.cfs_quota_us", "20000"),
+        (&["--cpu-quota", "-1"], "cpu/cpu.cfs_quota_us", "-1"),
+        (&["--cpuset-cpus", "0"], "cpuset/cpuset.cpus", "0"),
+        (&["--cpuset-mems", "0"], "cpuset/cpuset.mems", "0"),
+        (&["--pids-limit", "33"], "pids/pids.max", "33"),
+        (&["--pids-limit", "-1"], "pids/pids.max", "max"),
+    ] {
+        let done = store.mica(&[&["update"], flags, &["cc"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{flags:?}");
+        assert_eq!(group(&store, file), expected, "{flags:?}");
+    }
+    let kernels = store.mica(&["update", "--kernel-memory", "50m", "--pids-limit", "34", "cc"]);
+    assert!(kernels.code == 0 && kernels.stderr.contains("--kernel-memory has been deprecated"), "{kernels:#?}");
+    for (flags, words) in [
+        (&["--cpus", "0.5"][..], "cannot both be set"),
+        (&["--memory", "200m"], "update the memoryswap at the same time"),
+        (&["--memory", "200m", "--memory-swap", "100m"], "memoryswap limit should be larger"),
+        (&["--memory", "1m"], "minimum memory limit allowed is 6MB"),
+        (&["--cpus", "4096"], "CPUs available"),
+        (&["--blkio-weight", "5"], "range of blkio weight is from 10 to 1000"),
+        (&["--cpu-rt-period", "100000", "--cpu-rt-runtime", "200000"], "cannot be higher than cpu real-time period"),
+        (&["--memory-swappiness", "200"], "valid memory swappiness range is 0-100"),
+        (&["--device-read-bps", "/dev/null:1mb"], "is not a block device"),
+        (&["--kernel-memory", "50m"], "must provide one or more flags"),
+    ] {
+        store.mica(&[&["update"], flags, &["cc"]].concat()).fails(1, words);
+    }
+    let weights = ["/sys/fs/cgroup/blkio/blkio.weight", "/sys/fs/cgroup/blkio/blkio.bfq.weight"];
+    let weighed = store.mica(&["update", "--blkio-weight", "300", "cc"]);
+    match weights.iter().find(|file| Path::new(file).exists()) {
+        Some(file) => assert_eq!(group(&store, file.trim_start_matches("/sys/fs/cgroup/")), "300"),
+        None => assert!(weighed.code == 0 && weighed.stderr.contains("Weight discarded"), "{weighed:#?}"),
+    }
+    if let Some(device) = crate::flags::block_device() {
+        let number = rustix::fs::stat(&device).expect("a device").st_rdev;
+        let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+        for rate in ["1mb", "2mb"] {
+            store.mica(&["update", "--device-write-bps", &format!("{}:{rate}", device.display()), "cc"]).ok();
+        }
+        let line = || group(&store, "blkio/blkio.throttle.write_bps_device");
+        assert_eq!(line(), format!("{number} 2097152"));
+        // What is not about block devices leaves their limits alone, for the next process too.
+        store.mica(&["update", "--pids-limit", "35", "cc"]).ok();
+        store.mica(&["restart", "-t", "0", "cc"]).ok();
+        assert_eq!((line(), group(&store, "pids/pids.max")), (format!("{number} 2097152"), "35".to_owned()));
+    }
+}
+
+#[test]
+fn privileged_real_time_is_given_while_it_runs() {
+    let Some(store) = Store::with_base() else { return };
+    // Only version 1 has groups of the real-time scheduler, and not in every kernel.
+    let Some(parent) = RealTime::new() else {
+        store.background(&["--name", "cc", "base", "sleep", "600"]);
+        return store.mica(&["update", "--cpu-rt-runtime", "4000", "cc"]).fails(1, "real-time scheduler");
+    };
+    store.background(&["--name", "cc", "--cgroup-parent", &parent.name(), "base", "sleep", "600"]);
+    let shown = || (group(&store, "cpu/cpu.rt_period_us"), group(&store, "cpu/cpu.rt_runtime_us"));
+    assert_eq!(shown().1, "0");
+    store.mica(&["update", "--cpu-rt-runtime", "4000", "cc"]).ok();
+    assert_eq!(shown(), ("1000000".to_owned(), "4000".to_owned()));
+    store.mica(&["update", "--cpu-rt-period", "500000", "--cpu-rt-runtime", "3000", "cc"]).ok();
+    assert_eq!(shown(), ("500000".to_owned(), "3000".to_owned()));
+    let recorded = "{{.HostConfig.CpuRealtimePeriod}} {{.HostConfig.CpuRealtimeRuntime}}";
+    assert_eq!(store.mica(&["inspect", "-f", recorded, "cc"]).ok(), "500000 3000");
+    // More than the group above has.
+    store.mica(&["update", "--cpu-rt-runtime", "400000", "cc"]).fails(1, "cpu.rt_runtime_us");
+    assert_eq!(store.mica(&["inspect", "-f", recorded, "cc"]).ok(), "500000 3000", "what was refused is not recorded");
+    store.mica(&["rm", "-f", "cc"]).ok();
+}
+
+/// A group with time of the real-time scheduler to give away.
+struct RealTime(PathBuf);
+
+impl RealTime {
+    fn new() -> Option<Self> {
+        let group = Path::new("/sys/fs/cgroup/cpu").join(format!("mica-test-{}", std::process::id()));
+        if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+            return None;
+        }
+        fs_err::create_dir(&group).ok()?;
+        let parent = Self(group);
+        fs_err::write(parent.0.join("cpu.rt_runtime_us"), "10000").ok()?;
+        Some(parent)
+    }
+
+    fn name(&self) -> String {
+        format!("/{}", self.0.file_name().unwrap_or_default().to_string_lossy())
+    }
+}
+
+impl Drop for RealTime {
+    fn drop(&mut self) {
+        // The other hierarchies have the same group since a container was in it.
+        for hierarchy in fs_err::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            fs_err::remove_dir(hierarchy.path().join(self.0.file_name().unwrap_or_default())).ok();
+        }
+    }
 }

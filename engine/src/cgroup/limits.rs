@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{Groups, Place};
-use crate::container::Resources;
+use crate::bundle::devices::block_number;
+use crate::container::{BlockIo, DeviceRate, Resources};
 use crate::{Error, Kind, Result};
 
 /// Microseconds of a scheduling period.
@@ -31,9 +32,10 @@ impl Groups {
             ("cpu", cpu(stated, whole)),
             ("cpuset", cpuset(stated)),
             ("pids", pids(stated)),
+            ("blkio", block_io(&stated.block_io, &block_number)?),
         ];
         for (controller, files) in all {
-            if files.first.is_empty() {
+            if files.first.is_empty() && files.second.is_empty() {
                 continue;
             }
             let place = self.place(controller).ok_or_else(|| {
@@ -58,10 +60,21 @@ fn write(directory: &Path, files: &[(&'static str, String)]) -> Result<()> {
     };
     let refused: Vec<_> = files.iter().filter(|file| put(file).is_err()).collect();
     refused.into_iter().try_for_each(|file| match put(file) {
+        // Two schedulers of block devices have their own names for weights, and a kernel has one of them.
+        Err(_) if is_other_scheduler(file.0, directory) => Ok(()),
         // A kernel that does not count swap has no file for it, and nothing to limit.
         Err(_) if file.0.contains("sw") && !directory.join(file.0).exists() => Ok(()),
         result => result,
     })
+}
+
+/// True for the file of a scheduler that this kernel has not, when that of the other is there.
+fn is_other_scheduler(file: &str, directory: &Path) -> bool {
+    let other = match file.contains("bfq.weight") {
+        true => file.replace("bfq.weight", "weight"),
+        false => file.replace("weight", "bfq.weight"),
+    };
+    other != file && !directory.join(file).exists() && directory.join(other).exists()
 }
 
 fn memory(stated: &Resources, whole: &Resources) -> Files {
@@ -77,7 +90,40 @@ fn memory(stated: &Resources, whole: &Resources) -> Files {
     if let Some(reservation) = stated.memory_reservation {
         files.put("memory.soft_limit_in_bytes", "memory.low", reservation, reservation);
     }
+    if let Some(swappiness) = stated.memory_swappiness {
+        files.first.push(("memory.swappiness", swappiness.to_string()));
+    }
     files
+}
+
+/// Shares and rates of block devices, which have a line for each device.
+fn block_io(stated: &BlockIo, number: &dyn Fn(&Path) -> Result<(i64, i64)>) -> Result<Files> {
+    // The runtimes' translation of 10 to 1000 into 1 to 10000.
+    let translated = |weight: u16| 1 + (u64::from(weight) - 10) * 9999 / 990;
+    let mut files = Files::default();
+    if let Some(weight) = stated.weight {
+        files.put("blkio.weight", "io.weight", weight, translated(weight));
+        files.put("blkio.bfq.weight", "io.bfq.weight", weight, weight);
+    }
+    for device in &stated.weights {
+        let (major, minor) = number(&device.path)?;
+        let line = |weight: u64| format!("{major}:{minor} {weight}");
+        files.put("blkio.weight_device", "io.weight", line(device.weight.into()), line(translated(device.weight)));
+        let own = line(device.weight.into());
+        files.put("blkio.bfq.weight_device", "io.bfq.weight", &own, &own);
+    }
+    for (rates, file, key) in [
+        (&stated.read_bps, "blkio.throttle.read_bps_device", "rbps"),
+        (&stated.write_bps, "blkio.throttle.write_bps_device", "wbps"),
+        (&stated.read_iops, "blkio.throttle.read_iops_device", "riops"),
+        (&stated.write_iops, "blkio.throttle.write_iops_device", "wiops"),
+    ] {
+        for DeviceRate { path, rate } in rates {
+            let (major, minor) = number(path)?;
+            files.put(file, "io.max", format!("{major}:{minor} {rate}"), format!("{major}:{minor} {key}={rate}"));
+        }
+    }
+    Ok(files)
 }
 
 fn cpu(stated: &Resources, whole: &Resources) -> Files {
@@ -97,6 +143,14 @@ fn cpu(stated: &Resources, whole: &Resources) -> Files {
         let quota = milli * PERIOD / 1000;
         files.first.push(("cpu.cfs_period_us", PERIOD.to_string()));
         files.put("cpu.cfs_quota_us", "cpu.max", quota, format!("{quota} {PERIOD}"));
+    }
+    // Version 2 has no groups of the real-time scheduler. A period shorter than the time in it is refused, so here too the order
+    // depends on what they were.
+    if let Some(period) = stated.cpu_rt_period.filter(|period| *period != 0) {
+        files.first.push(("cpu.rt_period_us", period.to_string()));
+    }
+    if let Some(runtime) = stated.cpu_rt_runtime.filter(|runtime| *runtime != 0) {
+        files.first.push(("cpu.rt_runtime_us", runtime.to_string()));
     }
     if let Some(shares) = stated.cpu_shares.filter(|shares| *shares > 0) {
         // The runtimes' translation of 2 to 262144 into 1 to 10000.
@@ -158,6 +212,46 @@ mod tests {
         }
         let shares = Resources { cpu_shares: Some(1024), ..Default::default() };
         assert_eq!(cpu(&shares, &shares).second, [("cpu.weight", "39".to_owned())]);
+    }
+
+    #[test]
+    fn devices_have_a_line_each() {
+        let rate = |path: &str, rate| DeviceRate { path: path.into(), rate };
+        let limits = BlockIo {
+            weight: Some(1000),
+            read_bps: vec![rate("/dev/a", 7), rate("/dev/b", 8)],
+            write_iops: vec![rate("/dev/b", 9)],
+            ..BlockIo::default()
+        };
+        let number = |path: &Path| Ok((8, if path == Path::new("/dev/a") { 1 } else { 2 }));
+        let files = block_io(&limits, &number).unwrap();
+        let owned = |files: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+            files.iter().map(|(file, text)| (*file, (*text).to_owned())).collect()
+        };
+        assert_eq!(
+            files.first,
+            owned(&[
+                ("blkio.weight", "1000"),
+                ("blkio.bfq.weight", "1000"),
+                ("blkio.throttle.read_bps_device", "8:1 7"),
+                ("blkio.throttle.read_bps_device", "8:2 8"),
+                ("blkio.throttle.write_iops_device", "8:2 9"),
+            ])
+        );
+        assert_eq!(
+            files.second,
+            owned(&[
+                ("io.weight", "10000"),
+                ("io.bfq.weight", "1000"),
+                ("io.max", "8:1 rbps=7"),
+                ("io.max", "8:2 rbps=8"),
+                ("io.max", "8:2 wiops=9"),
+            ])
+        );
+        let group = tempfile::tempdir().unwrap();
+        fs_err::write(group.path().join("io.bfq.weight"), "").unwrap();
+        assert!(is_other_scheduler("io.weight", group.path()) && !is_other_scheduler("io.bfq.weight", group.path()));
+        assert!(!is_other_scheduler("io.max", group.path()));
     }
 
     #[test]

@@ -48,6 +48,23 @@ impl BlockIo {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// These limits with others over them, which replace those of the same devices.
+    pub(crate) fn with(&self, over: Self) -> Self {
+        Self {
+            weight: over.weight.or(self.weight),
+            weights: replaced(&self.weights, over.weights, |device| &device.path),
+            read_bps: replaced(&self.read_bps, over.read_bps, |device| &device.path),
+            write_bps: replaced(&self.write_bps, over.write_bps, |device| &device.path),
+            read_iops: replaced(&self.read_iops, over.read_iops, |device| &device.path),
+            write_iops: replaced(&self.write_iops, over.write_iops, |device| &device.path),
+        }
+    }
+}
+
+fn replaced<T: Clone>(base: &[T], over: Vec<T>, path: fn(&T) -> &PathBuf) -> Vec<T> {
+    let kept = base.iter().filter(|known| over.iter().all(|other| path(other) != path(known))).cloned();
+    kept.collect::<Vec<_>>().into_iter().chain(over).collect()
 }
 
 /// `--blkio-weight`; 0 is the kernel's own.
