@@ -34,8 +34,8 @@ pub use network::{
     parse_mac, parse_network, parse_publish,
 };
 pub use options::{
-    parse_add_host, parse_cpus, parse_device, parse_device_rule, parse_log_option, parse_security_option, parse_size,
-    parse_storage_option, parse_sysctl, parse_ulimit,
+    check_log_options, parse_add_host, parse_cpus, parse_device, parse_device_rule, parse_log_option,
+    parse_security_option, parse_size, parse_storage_option, parse_sysctl, parse_ulimit,
 };
 pub(crate) use points::mount_points;
 pub use points::{MountPoint, PointSource};

@@ -167,6 +167,8 @@ pub struct LogFilesTarget {
     pub max_size: Option<u64>,
     /// How many files are kept.
     pub max_files: u32,
+    /// All but the newest are kept compressed.
+    pub compress: bool,
     /// What every entry says beside its line.
     pub attributes: BTreeMap<String, String>,
 }

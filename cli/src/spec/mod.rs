@@ -77,8 +77,8 @@ pub fn container(args: &ContainerArgs, defaults: Defaults<'_>) -> anyhow::Result
     network::apply(&mut spec, &args.networking, defaults.network)?;
     limits(&mut spec, &args.limits)?;
     logging(&mut spec, &args.logging)?;
-    resources::resources(&mut spec, &args.resources)?;
     devices::apply(&mut spec, &args.limits.devices, &args.resources.gpus)?;
+    resources::resources(&mut spec, &args.resources)?;
     resources::namespaces(&mut spec, &args.namespaces)?;
     Ok(spec)
 }
@@ -120,6 +120,7 @@ fn logging(spec: &mut ContainerSpec, args: &LoggingArgs) -> anyhow::Result<()> {
     for option in &args.log_options {
         parse_log_option(spec, option)?;
     }
+    container::check_log_options(&spec.log)?;
     Ok(())
 }
 

@@ -43,6 +43,38 @@ fn privileged_drivers_keep_bounded_files_the_journal_or_nothing() {
 }
 
 #[test]
+fn privileged_rotated_files_are_compressed_and_read_again() {
+    let Some(store) = Store::with_base() else { return };
+    let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done";
+    let wanted: Vec<String> = (0..3000).map(|number| format!("line {number}")).collect();
+    for (driver, more) in [("json-file", &["--log-opt", "compress=true"][..]), ("local", &[])] {
+        let flags = ["--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=40"];
+        store.mica(&[&["create"][..], &flags, more, &["--name", "cc", "base", "sh", "-c", script]].concat()).ok();
+        store.mica(&["start", "cc"]).ok();
+        assert!(store.mica(&["logs", "-f", "cc"]).ok().lines().eq(wanted.iter().map(String::as_str)), "{driver}");
+        store.mica(&["wait", "cc"]).ok();
+        assert!(store.mica(&["logs", "cc"]).ok().lines().eq(wanted.iter().map(String::as_str)), "{driver}");
+        assert_eq!(store.mica(&["logs", "--tail", "700", "cc"]).ok().lines().count(), 700);
+        let id = store.mica(&["inspect", "-f", "{{.Id}}", "cc"]).ok();
+        let folder = store.path("root/containers").join(id);
+        let names: Vec<String> = fs_err::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name.contains("-json.log"))
+            .collect();
+        let packed = names.iter().filter(|name| name.ends_with(".gz")).count();
+        assert!(packed > 5 && packed + 1 == names.len(), "{names:?}");
+        store.mica(&["rm", "cc"]).ok();
+    }
+    store.mica(&["run", "--log-opt", "compress=true", "base"]).fails(125, "max-file is less than 2");
+    store.mica(&["run", "--log-opt", "max-buffer-size=1m", "base"]).fails(125, "mode=non-blocking");
+    let described = ["--log-opt", "labels-regex=^org\\.", "--log-opt", "env-regex=^W"];
+    let rest = ["--label", "org.test=1", "--label", "other=2", "-e", "WHO=me", "--name", "cc", "base", "echo", "out"];
+    store.mica(&[&["run"][..], &described, &rest].concat()).ok();
+    assert_eq!(store.mica(&["logs", "--details", "cc"]).ok(), "WHO=me,org.test=1 out");
+}
+
+#[test]
 fn privileged_followers_see_restarts_and_rotations() {
     let Some(store) = Store::with_base() else { return };
     let script = "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done; exit 1";

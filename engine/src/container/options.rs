@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::mount_text::check_target;
-use super::spec::{ContainerSpec, DeviceSpec, LogDriver, SeccompChoice, Ulimit};
+use super::spec::{ContainerSpec, DeviceSpec, LogDriver, LogSpec, SeccompChoice, Ulimit};
 use crate::{Error, Kind, Result};
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.
@@ -180,6 +180,11 @@ pub fn parse_log_option(spec: &mut ContainerSpec, text: &str) -> Result<()> {
         "labels" | "env" | "tag" => {
             spec.log.options.insert(key.to_owned(), value.to_owned());
         }
+        "labels-regex" | "env-regex" => {
+            regex::Regex::new(value)
+                .map_err(|_| invalid(format!("invalid regular expression in the log option `{key}`: `{value}`")))?;
+            spec.log.options.insert(key.to_owned(), value.to_owned());
+        }
         "mode" if matches!(value, "blocking" | "non-blocking") => {
             spec.log.options.insert(key.to_owned(), value.to_owned());
         }
@@ -187,10 +192,15 @@ pub fn parse_log_option(spec: &mut ContainerSpec, text: &str) -> Result<()> {
             parse_size(value)?;
             spec.log.options.insert(key.to_owned(), value.to_owned());
         }
-        "compress" if files && value == "false" => {
-            spec.log.options.insert(key.to_owned(), value.to_owned());
+        "compress" if files => {
+            let compress = match value {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
+                _ => return Err(invalid(format!("invalid value `{value}` of the log option `compress`"))),
+            };
+            spec.log.options.insert(key.to_owned(), compress.to_string());
         }
-        "max-size" | "max-file" if !files => {
+        "compress" | "max-size" | "max-file" if !files => {
             return Err(invalid(format!("unknown log opt `{key}` for journald log driver")));
         }
         "max-size" if value == "-1" => spec.log.max_size = None,
@@ -202,6 +212,26 @@ pub fn parse_log_option(spec: &mut ContainerSpec, text: &str) -> Result<()> {
         _ => return Err(invalid(format!("unknown log opt `{key}` for {} log driver", spec.log.driver.word()))),
     }
     Ok(())
+}
+
+/// Refuses options that contradict each other, once all of them are known.
+pub fn check_log_options(log: &LogSpec) -> Result<()> {
+    let option = |key: &str| log.options.get(key).map(String::as_str);
+    if option("max-buffer-size").is_some() && option("mode") != Some("non-blocking") {
+        return Err(invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'".into()));
+    }
+    if option("compress") != Some("true") {
+        return Ok(());
+    }
+    match log.driver {
+        LogDriver::JsonFile if log.max_files.is_none_or(|files| files < 2) || log.max_size.is_none() => {
+            Err(invalid("compress cannot be true when max-file is less than 2 or max-size is not set".into()))
+        }
+        LogDriver::Local if log.max_files == Some(1) => {
+            Err(invalid("compression cannot be enabled when max file count is 1".into()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `--security-opt`, with a profile's text already read: the pure part of `seccomp=PATH` is the caller's closure.
@@ -315,8 +345,23 @@ mod tests {
         parse_log_option(&mut spec, "max-size=10m").unwrap();
         parse_log_option(&mut spec, "max-file=3").unwrap();
         assert_eq!((spec.log.max_size, spec.log.max_files), (Some(10 << 20), Some(3)));
-        for text in ["max-file=0", "max-size=x", "colour=x", "max-size", "mode=x"] {
+        for text in ["max-file=0", "max-size=x", "colour=x", "max-size", "mode=x", "compress=x", "env-regex=("] {
             assert_eq!(parse_log_option(&mut spec, text).unwrap_err().kind(), Kind::InvalidInput, "{text}");
+        }
+        for (driver, texts, words) in [
+            (LogDriver::JsonFile, &["compress=true", "max-size=1m"][..], "max-file is less than 2"),
+            (LogDriver::JsonFile, &["compress=true", "max-file=2"], "max-size is not set"),
+            (LogDriver::JsonFile, &["compress=1", "max-file=2", "max-size=1m"], ""),
+            (LogDriver::Local, &["compress=true"], ""),
+            (LogDriver::Local, &["compress=true", "max-file=1"], "max file count is 1"),
+            (LogDriver::Journald, &["max-buffer-size=1m"], "only supported with 'mode=non-blocking'"),
+            (LogDriver::Journald, &["max-buffer-size=1m", "mode=non-blocking", "labels-regex=^a"], ""),
+        ] {
+            let mut spec = ContainerSpec::default();
+            spec.log.driver = driver;
+            texts.iter().for_each(|text| parse_log_option(&mut spec, text).unwrap());
+            let said = check_log_options(&spec.log).map_or_else(|error| error.to_string(), |()| String::new());
+            assert!(said.contains(words) && said.is_empty() == words.is_empty(), "{texts:?}: {said}");
         }
         let read = |path: &Path| Ok(path.display().to_string());
         for text in ["no-new-privileges", "seccomp=/p.json", "apparmor=unconfined"] {

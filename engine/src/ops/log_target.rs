@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regex::Regex;
+
 use crate::container::{ContainerRecord, LogDriver};
 use crate::runtime::{JournalTarget, LogFilesTarget, LogTarget};
 use crate::store::containers::Directories;
@@ -17,18 +19,19 @@ const LOCAL_FILES: u32 = 5;
 /// The target of a container that is about to start, or `None` when nothing is kept.
 pub(super) fn target(record: &ContainerRecord, directories: &Directories) -> Result<Option<LogTarget>> {
     let log = &record.spec.log;
-    let files = |size: Option<u64>, number: u32| {
+    let files = |size: Option<u64>, number: u32, compress: bool| {
         LogTarget::Files(LogFilesTarget {
             path: directories.log(&record.id),
             max_size: log.max_size.or(size),
             max_files: log.max_files.unwrap_or(number),
+            compress: log.options.get("compress").map_or(compress, |value| value == "true"),
             attributes: attributes(record),
         })
     };
     Ok(match log.driver {
         LogDriver::None => None,
-        LogDriver::JsonFile => Some(files(None, 1)),
-        LogDriver::Local => Some(files(Some(LOCAL_SIZE), LOCAL_FILES)),
+        LogDriver::JsonFile => Some(files(None, 1, false)),
+        LogDriver::Local => Some(files(Some(LOCAL_SIZE), LOCAL_FILES, true)),
         LogDriver::Journald => Some(LogTarget::Journal(journal(record)?)),
     })
 }
@@ -62,26 +65,28 @@ fn journal(record: &ContainerRecord) -> Result<JournalTarget> {
     Ok(JournalTarget { socket: JOURNAL.into(), fields })
 }
 
-/// The labels and variables that the options name, and the tag.
+/// The labels and variables that the options name or describe, and the tag.
 fn attributes(record: &ContainerRecord) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
     let options = &record.spec.log.options;
-    let named = |option: &str| {
-        let list = options.get(option).cloned().unwrap_or_default();
-        list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    let wanted = |option: &str| {
+        let list: Vec<String> = options
+            .get(option)
+            .into_iter()
+            .flat_map(|list| list.split(','))
+            .map(|name| name.trim().to_owned())
+            .collect();
+        let pattern = options.get(&format!("{option}-regex")).and_then(|text| Regex::new(text).ok());
+        move |name: &str| {
+            list.iter().any(|known| known == name) || pattern.as_ref().is_some_and(|own| own.is_match(name))
+        }
     };
-    let labels = record.config.labels.clone().unwrap_or_default();
-    for name in named("labels") {
-        if let Some(value) = labels.get(&name) {
-            found.insert(name, value.clone());
-        }
-    }
-    for name in named("env") {
-        let value = record.config.env.iter().find_map(|entry| entry.strip_prefix(&name)?.strip_prefix('='));
-        if let Some(value) = value {
-            found.insert(name, value.to_owned());
-        }
-    }
+    let (is_label, is_variable) = (wanted("labels"), wanted("env"));
+    let labels = record.config.labels.iter().flatten().filter(|(name, _)| is_label(name));
+    let mut found: BTreeMap<String, String> = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let variables = record.config.env.iter().filter_map(|entry| entry.split_once('='));
+    found.extend(
+        variables.filter(|(name, _)| is_variable(name)).map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     if let Some(tag) = tag(record) {
         found.insert("tag".to_owned(), tag);
     }

@@ -1,6 +1,7 @@
 //! `logs`: reads Docker's json-file logs, rotated files first, and follows the newest.
 
 mod file;
+mod part;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn files(path: PathBuf, max_size: Option<u64>, max_files: u32) -> LogFilesTarget {
-        LogFilesTarget { path, max_size, max_files, attributes: BTreeMap::new() }
+        LogFilesTarget { path, max_size, max_files, compress: false, attributes: BTreeMap::new() }
     }
 
     fn written(target: &LogFilesTarget, pieces: &[&[u8]]) -> Vec<serde_json::Value> {
@@ -196,5 +196,29 @@ mod tests {
             assert!(fs_err::metadata(directory.path().join(name)).unwrap().len() <= 200);
         }
         assert!(fs_err::read_to_string(&target.path).unwrap().contains("line 39"));
+    }
+
+    #[test]
+    fn all_but_the_newest_are_compressed() {
+        use std::io::Read as _;
+        let directory = tempfile::tempdir().unwrap();
+        let target = LogFilesTarget { compress: true, ..files(directory.path().join("log"), Some(200), 3) };
+        let mut log = Log::open(LogTarget::Files(target.clone())).unwrap();
+        // One that was left from before the option was given.
+        fs_err::write(directory.path().join("log.2"), "old").unwrap();
+        for number in 0..40 {
+            log.write(Stream::Stderr, format!("line {number}\n").as_bytes()).unwrap();
+        }
+        let mut names: Vec<_> =
+            fs_err::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1.gz", "log.2.gz"]);
+        let packed = fs_err::File::open(directory.path().join("log.1.gz")).unwrap();
+        let mut decoder = flate2::read::GzDecoder::new(packed);
+        let mut text = String::new();
+        decoder.read_to_string(&mut text).unwrap();
+        assert!(text.lines().count() == 2 && text.contains("line 37"), "{text}");
+        let inode = decoder.header().and_then(|header| header.comment()).map(|comment| comment.to_vec());
+        assert!(inode.is_some_and(|inode| !inode.is_empty() && inode.iter().all(u8::is_ascii_digit)));
     }
 }

@@ -113,6 +113,7 @@ impl Fixture {
                 path: self.log(),
                 max_size: None,
                 max_files: 1,
+                compress: false,
                 attributes: Default::default(),
             })),
             terminal: self.config["process"]["terminal"].as_bool().unwrap(),

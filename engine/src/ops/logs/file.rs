@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::LogLine;
+use super::part::{CHUNK, Part};
 use crate::build::Stream;
 use crate::{Error, Result};
 
-/// How much is read at a time.
-const CHUNK: usize = 64 << 10;
 /// No line that a monitor writes is longer; what is longer is damage, and skipped.
 const LINE_MAX: usize = 1 << 20;
 
@@ -22,7 +20,7 @@ const LINE_MAX: usize = 1 << 20;
 pub(super) struct LogFiles {
     path: PathBuf,
     // Oldest first. Opened at once, so that a rotation meanwhile renames them and loses nothing.
-    open: VecDeque<File>,
+    open: VecDeque<Part>,
     rest: Vec<u8>,
 }
 
@@ -33,7 +31,7 @@ impl LogFiles {
         if let Some(mut wanted) = tail {
             let mut kept = 0;
             for file in &mut newest_first {
-                let found = seek_back(file, wanted).map_err(Error::io("read", &path))?;
+                let found = file.seek_back(wanted).map_err(Error::io("read", &path))?;
                 kept += 1;
                 wanted -= found;
                 if wanted == 0 {
@@ -67,7 +65,7 @@ impl LogFiles {
                 }
                 return Ok(lines);
             }
-            let ours = file.metadata().map_err(Error::io("look at", &self.path))?.ino();
+            let ours = file.inode;
             if self.open.len() == 1 {
                 let newer = newer_than(&self.path, Some(ours))?;
                 if newer.is_empty() {
@@ -114,28 +112,42 @@ fn parse(line: &[u8]) -> Option<LogLine> {
 
 /// The files that are newer than the one with this inode, or all, newest first. A writer that turns files over meanwhile
 /// moves them to higher numbers only, so that none is missed; one that was seen already is passed over.
-fn newer_than(path: &Path, ours: Option<u64>) -> Result<Vec<File>> {
-    let mut newest_first = Vec::new();
-    let mut last = None;
+fn newer_than(path: &Path, ours: Option<u64>) -> Result<Vec<Part>> {
+    let mut newest_first: Vec<Part> = Vec::new();
     for number in 0.. {
-        let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
-        let Some(file) = open(&name)? else {
-            // Between two files there is none with the name of the newest.
-            if number == 0 {
+        let Some(part) = numbered(path, number)? else {
+            // Between two files there is none with the name of the newest, and none with one of the numbers.
+            if number == 0 || numbered(path, number + 1)?.is_some() {
                 continue;
             }
             break;
         };
-        let inode = Some(file.metadata().map_err(Error::io("look at", &name))?.ino());
-        if inode == ours {
+        if Some(part.inode) == ours {
             break;
         }
-        if inode != last {
-            newest_first.push(file);
+        if newest_first.last().is_none_or(|last| last.inode != part.inode) {
+            newest_first.push(part);
         }
-        last = inode;
     }
     Ok(newest_first)
+}
+
+/// The newest file, or one that was turned over: as it was written, or compressed.
+fn numbered(path: &Path, number: u32) -> Result<Option<Part>> {
+    let name = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let plain = if number == 0 { path.to_owned() } else { name(&format!(".{number}")) };
+    if let Some(file) = open(&plain)? {
+        return Part::plain(file).map(Some).map_err(Error::io("look at", plain));
+    }
+    if number == 0 {
+        return Ok(None);
+    }
+    let packed = name(&format!(".{number}.gz"));
+    open(&packed)?.map(Part::packed).transpose().map_err(Error::io("look at", packed))
 }
 
 fn open(path: &Path) -> Result<Option<File>> {
@@ -144,50 +156,6 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("open", path)(error)),
     }
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// Puts a file before its last `wanted` lines and says how many there are.
-fn seek_back(file: &mut File, wanted: u64) -> std::io::Result<u64> {
-    let mut end = file.seek(SeekFrom::End(0))?;
-    if wanted == 0 {
-        return Ok(0);
-    }
-    let mut found = 0;
-    let mut chunk = vec![0; CHUNK];
-    let mut at_end = true;
-    while end > 0 {
-        let begin = end.saturating_sub(CHUNK as u64);
-        let part = &mut chunk[..(end - begin) as usize];
-        file.seek(SeekFrom::Start(begin))?;
-        file.read_exact(part)?;
-        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            // The end of the last line is not the beginning of another.
-            if at_end && begin + at as u64 + 1 == file_length(file)? {
-                at_end = false;
-                continue;
-            }
-            at_end = false;
-            found += 1;
-            if found == wanted {
-                file.seek(SeekFrom::Start(begin + at as u64 + 1))?;
-                return Ok(found);
-            }
-        }
-        end = begin;
-    }
-    file.seek(SeekFrom::Start(0))?;
-    let first_line = u64::from(file_length(file)? > 0);
-    Ok(found + first_line)
-}
-
-fn file_length(file: &File) -> std::io::Result<u64> {
-    file.metadata().map(|metadata| metadata.len())
 }
 
 #[cfg(test)]
@@ -261,6 +229,50 @@ mod tests {
         log(dir.path(), 9..11, ".1");
         log(dir.path(), 11..12, "");
         assert_eq!(drain(&mut files), numbers(7..12));
+    }
+
+    #[test]
+    fn compressed_files_are_read_like_others() {
+        use std::io::Write as _;
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        let pack = |suffix: &str| {
+            let plain = dir.path().join(format!("x-json.log{suffix}"));
+            let inode = fs_err::metadata(&plain).unwrap().ino();
+            let to = fs_err::File::create(dir.path().join(format!("x-json.log{suffix}.gz"))).unwrap();
+            let mut encoder =
+                flate2::GzBuilder::new().comment(inode.to_string()).write(to, flate2::Compression::default());
+            encoder.write_all(&fs_err::read(&plain).unwrap()).unwrap();
+            encoder.finish().unwrap();
+            fs_err::remove_file(plain).unwrap();
+        };
+        log(dir.path(), 0..10, ".3");
+        log(dir.path(), 10..2000, ".2");
+        log(dir.path(), 2000..2003, ".1");
+        log(dir.path(), 2003..2005, "");
+        pack(".3");
+        pack(".2");
+        for tail in [0, 1, 4, 5, 6, 1000, 1994, 1995, 1996, 2005, 5000] {
+            let found = drain(&mut LogFiles::open(path.clone(), Some(tail)).unwrap());
+            assert_eq!(found, numbers(2005usize.saturating_sub(tail as usize)..2005), "{tail}");
+        }
+        // A follower has read the newest file, which is turned over and compressed behind its back.
+        let mut files = LogFiles::open(path.clone(), None).unwrap();
+        assert_eq!(drain(&mut files), numbers(0..2005));
+        fs_err::rename(dir.path().join("x-json.log.3.gz"), dir.path().join("x-json.log.4.gz")).unwrap();
+        fs_err::rename(dir.path().join("x-json.log.2.gz"), dir.path().join("x-json.log.3.gz")).unwrap();
+        fs_err::rename(dir.path().join("x-json.log.1"), dir.path().join("x-json.log.2")).unwrap();
+        fs_err::rename(&path, dir.path().join("x-json.log.1")).unwrap();
+        pack(".1");
+        log(dir.path(), 2005..2007, "");
+        assert_eq!(drain(&mut files), numbers(2005..2007));
+        // What is cut off is read as far as it goes.
+        let packed = dir.path().join("x-json.log.3.gz");
+        let bytes = fs_err::read(&packed).unwrap();
+        fs_err::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+        let found = drain(&mut LogFiles::open(path, None).unwrap());
+        assert!(found.starts_with(&numbers(0..20)) && found.ends_with(&numbers(2000..2007)), "{}", found.len());
     }
 
     #[test]

@@ -1,11 +1,16 @@
-//! Docker's json-file log: one JSON object a line, rotated by size.
+//! Docker's json-file log: one JSON object a line, rotated by size, and compressed where that is asked for.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use flate2::{Compression, GzBuilder};
 use fs_err::os::unix::fs::OpenOptionsExt;
 use mica_engine::runtime::LogFilesTarget;
 use mica_runtime::frame::Stream;
+
+/// What ends the name of a compressed file.
+const PACKED: &str = ".gz";
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -77,23 +82,50 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
-/// `log` becomes `log.1`, `log.1` becomes `log.2`, and the one beyond the last is gone.
+/// `log` becomes `log.1`, `log.1` becomes `log.2`, and the one beyond the last is gone, compressed or not.
 fn rotate(target: &LogFilesTarget) -> io::Result<()> {
-    let numbered = |number: u32| {
+    let numbered = |number: u32, ending: &str| {
         let mut name = target.path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
+        name.push(format!(".{number}{ending}"));
         PathBuf::from(name)
     };
     if target.max_files <= 1 {
         return fs_err::remove_file(&target.path);
     }
-    for number in (1..target.max_files.saturating_sub(1)).rev() {
-        match fs_err::rename(numbered(number), numbered(number + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    let last = target.max_files - 1;
+    let unless_missing = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    for ending in ["", PACKED] {
+        // A file of the other form at the last place would stay for ever.
+        unless_missing(fs_err::remove_file(numbered(last, ending)))?;
+        for number in (1..last).rev() {
+            unless_missing(fs_err::rename(numbered(number, ending), numbered(number + 1, ending)))?;
         }
     }
-    fs_err::rename(&target.path, numbered(1))
+    let plain = numbered(1, "");
+    fs_err::rename(&target.path, &plain)?;
+    if target.compress {
+        // A disk that has no room for a smaller file has the larger one already.
+        let partial = numbered(1, ".partial");
+        if pack(&plain, &partial).and_then(|()| fs_err::rename(&partial, numbered(1, PACKED))).is_ok() {
+            fs_err::remove_file(&plain)?;
+        } else {
+            unless_missing(fs_err::remove_file(&partial))?;
+        }
+    }
+    Ok(())
+}
+
+/// Compresses a file. Its inode number stands in the header, by which a reader that follows the log knows what it has read.
+fn pack(plain: &Path, packed: &Path) -> io::Result<()> {
+    let mut from = fs_err::File::open(plain)?;
+    let comment = from.metadata()?.ino().to_string();
+    let to = fs_err::OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(packed)?;
+    let mut encoder = GzBuilder::new().comment(comment).write(to, Compression::default());
+    io::copy(&mut from, &mut encoder)?;
+    encoder.finish().map(drop)
 }
 
 /// RFC 3339 with exactly nine digits, as docker writes it.
