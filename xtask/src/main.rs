@@ -36,7 +36,8 @@ usage: cargo xtask TASK
   conformance [--thorough] [PATH.so]
                                the driver suite on a driver file, or on all three of ours
   integration NAME [--storage-driver D]
-                               story | concurrency | containers | interop | network | registry | all
+                               story | concurrency | containers | bundles | interop | network | rootless | registry |
+                               all
   parity [--record]            everyday docker command lines, compared with what Docker said to them; records that anew
   crash [--points N] [--fs ext4|xfs|btrfs] [--storage-driver D] [--case C] [--at POINT] [--list] [--spread]
                                kills commands at system calls that change something, and checks the store after each

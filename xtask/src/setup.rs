@@ -75,6 +75,12 @@ const TEST: &[Package] = &[
     },
     Package { name: "passt", proof: Proof::Program("pasta"), reason: "the network of users without privileges" },
     Package { name: "slirp4netns", proof: Proof::Program("slirp4netns"), reason: "the same where pasta is too old" },
+    Package { name: "golang-go", proof: Proof::Program("go"), reason: "compiles the validator of OCI bundles" },
+    Package {
+        name: "golang-github-opencontainers-runtime-tools-dev",
+        proof: Proof::File("/usr/share/gocode/src/github.com/opencontainers/runtime-tools/validate/validate.go"),
+        reason: "what that is made of, with the schema of runtime-spec",
+    },
     Package { name: "tmux", proof: Proof::Program("tmux"), reason: "a real terminal for `run -it`" },
 ];
 

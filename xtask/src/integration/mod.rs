@@ -1,5 +1,6 @@
 //! `cargo xtask integration NAME`: whole stories against real parts, each in a store and a mount namespace of its own.
 
+mod bundles;
 mod concurrency;
 mod containers;
 mod http;
@@ -22,7 +23,7 @@ const DRIVERS: [&str; 3] = ["overlay", "vfs", "btrfs"];
 /// Dispatches by name; without `--storage-driver` a story is told on each driver.
 pub fn run(args: &[String]) -> Result<()> {
     let Some((name, rest)) = args.split_first() else {
-        bail!("which one? story | concurrency | containers | interop | network | rootless | registry | all")
+        bail!("which one? story | concurrency | containers | bundles | interop | network | rootless | registry | all")
     };
     let drivers: Vec<&str> = match rest {
         [] => DRIVERS.to_vec(),
@@ -45,18 +46,19 @@ pub fn run(args: &[String]) -> Result<()> {
             "containers" => drivers
                 .iter()
                 .try_for_each(|driver| output::part(&format!("containers on {driver}"), || containers::run(driver))),
+            "bundles" => output::part("bundles", bundles::run),
             "interop" => output::part("interop", interop::run),
             "network" => output::part("network", network::run),
             "rootless" => output::part("rootless", rootless::run),
             "registry" => output::part("registry", registry::run),
             other => bail!(
-                "no integration run `{other}`: story | concurrency | containers | interop | network | rootless | \
-                 registry | all"
+                "no integration run `{other}`: story | concurrency | containers | bundles | interop | network | rootless \
+                 | registry | all"
             ),
         }
     };
     match name.as_str() {
-        "all" => ["story", "concurrency", "containers", "interop", "network", "rootless", "registry"]
+        "all" => ["story", "concurrency", "containers", "bundles", "interop", "network", "rootless", "registry"]
             .into_iter()
             .try_for_each(tell),
         name => tell(name),
