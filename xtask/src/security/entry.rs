@@ -8,6 +8,7 @@ use super::canary::Canary;
 use super::image::Image;
 use super::report::Report;
 use crate::mica::Sandbox;
+use crate::sh;
 
 /// How often a race is run.
 const ROUNDS: usize = 15;
@@ -18,6 +19,7 @@ pub fn run(sandbox: &Sandbox, canary: &Canary, report: &mut Report) -> Result<()
     streams(sandbox, canary, report)?;
     planted(sandbox, canary, report)?;
     swapped_mount_point(sandbox, canary, report)?;
+    swapped_under_copies(sandbox, canary, report)?;
     long_line(sandbox, report)?;
     let left = sandbox.leftovers()?;
     let outcome = if left.is_empty() { Ok("nothing".into()) } else { Err(left.join("; ")) };
@@ -192,6 +194,50 @@ fn swapped_mount_point(sandbox: &Sandbox, canary: &Canary, report: &mut Report) 
         verdict.map(|()| format!("{ROUNDS} rounds")),
     );
     Ok(())
+}
+
+/// CVE-2026-41568 and CVE-2026-42306: `cp` sees a container with its volumes, and the container swaps what is above the place
+/// of one for a link to the host while that view is made.
+fn swapped_under_copies(sandbox: &Sandbox, canary: &Canary, report: &mut Report) -> Result<()> {
+    let volume = "swapped:/a/b/place";
+    // Both of the path's parts that the container can rename, each with a link that would lead the place to the canary.
+    let swap = format!(
+        "ln -s {0} /to; while :; do mv /a /was; ln -s /to /a; rm /a; mv /was /a; \
+         mv /a/b /a/was; ln -s {0} /a/b; rm /a/b; mv /a/was /a/b; done",
+        canary.path()
+    );
+    let id = sandbox.read(&["run", "-d", "--network", "none", "-v", volume, "links", "sh", "-c", &swap])?;
+    let source = sandbox.path("swapped-source");
+    fs_err::create_dir_all(source.join("sub"))?;
+    for name in ["new", "sub/file"] {
+        fs_err::write(source.join(name), "sent\n")?;
+    }
+    let source = format!("{}/.", source.display());
+    let target = sandbox.path("swapped-target");
+    let before = fs_err::read_to_string("/proc/self/mountinfo")?;
+    let (mut verdict, mut came_in, mut came_out) = (Ok(()), 0, 0);
+    for _ in 0..ROUNDS * 2 {
+        let (inside, out) = (format!("{id}:/a/b/place"), target.display().to_string());
+        for args in [["cp", &source, &inside], ["cp", &inside, &out], ["cp", &format!("{id}:/a"), "-"]] {
+            let output = sandbox.output(&args)?;
+            let crashed = !matches!(output.status.code(), Some(0 | 1));
+            verdict = verdict.and_then(|()| canary.check(&output));
+            verdict = verdict.and_then(|()| if crashed { Err(format!("{output:?}")) } else { Ok(()) });
+            came_in += usize::from(output.status.success() && args[1] == source);
+            came_out += usize::from(output.status.success() && args[1] == inside);
+        }
+        if target.exists() {
+            let stolen = sh::output(sh::command(&["grep", "-rqs", "canary"]).arg(&target))?.status.success();
+            verdict = verdict.and_then(|()| if stolen { Err("the canary was copied".into()) } else { Ok(()) });
+            fs_err::remove_dir_all(&target)?;
+        }
+    }
+    let after = fs_err::read_to_string("/proc/self/mountinfo")?;
+    verdict = verdict.and_then(|()| if before == after { Ok(()) } else { Err("a mount was left on the host".into()) });
+    let shown = format!("{} rounds: {came_in} went in, {came_out} came out", ROUNDS * 2);
+    report.outcome("cp while a volume's place is swapped", "nothing of the host", verdict.map(|()| shown));
+    sandbox.read(&["rm", "-f", &id])?;
+    sandbox.read(&["volume", "rm", "swapped"]).map(drop)
 }
 
 /// A line of 30 MB in the log, and what the monitor holds of it at its worst.
