@@ -59,12 +59,7 @@ const DEVICES: [(&str, &str); 6] =
 /// All of it.
 pub fn run(sandbox: &Sandbox, probe: &std::path::Path, report: &mut Report) -> Result<()> {
     let host = probe::here(probe)?;
-    let run = |flags: &[&str]| {
-        probe::facts(&mut noisy(
-            sandbox,
-            &[&["run", "--rm", "--network", "none"], flags, &["probe"], &words()].concat(),
-        ))
-    };
+    let run = |flags: &[&str]| run_noisy(sandbox, flags);
     let container = run(&[])?;
     everything("run", &container, &host, report);
     let id = sandbox.read(&["run", "-d", "--network", "none", "probe", "/bin/sleep", "600"])?;
@@ -72,6 +67,11 @@ pub fn run(sandbox: &Sandbox, probe: &std::path::Path, report: &mut Report) -> R
     everything("exec", &entered, &host, report);
     sandbox.read(&["rm", "-f", &id])?;
     flags(&run, &host, report)
+}
+
+/// What the probe sees in a container with these flags, started by the worst of callers.
+pub fn run_noisy(sandbox: &Sandbox, flags: &[&str]) -> Result<Facts> {
+    probe::facts(&mut noisy(sandbox, &[&["run", "--rm", "--network", "none"], flags, &["probe"], &words()].concat()))
 }
 
 fn flags(run: &dyn Fn(&[&str]) -> Result<Facts>, host: &Facts, report: &mut Report) -> Result<()> {
@@ -252,7 +252,7 @@ fn devices(verb: &str, facts: &Facts, report: &mut Report) {
 }
 
 /// The probe with what it is to look at.
-fn words() -> Vec<&'static str> {
+pub fn words() -> Vec<&'static str> {
     static WORDS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     let all = WORDS.get_or_init(|| {
         let hidden = HIDDEN.iter().map(|path| format!("hidden={path}"));

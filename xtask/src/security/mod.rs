@@ -6,6 +6,7 @@ mod entry;
 mod hostile;
 mod image;
 mod isolation;
+mod peer;
 mod probe;
 mod report;
 
@@ -29,6 +30,7 @@ pub fn run(args: &[String]) -> Result<()> {
     import(&sandbox, &probe)?;
     let mut report = report::Report::default();
     output::part("isolation by default", || isolation::run(&sandbox, &probe, &mut report))?;
+    output::part("beside docker", || peer::run(&sandbox, &probe, &mut report))?;
     output::part("hostile images and requests", || hostile::run(&sandbox, &canary, &mut report))?;
     output::part("reaching into containers", || entry::run(&sandbox, &canary, &mut report))?;
     report.finish()

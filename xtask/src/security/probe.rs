@@ -32,7 +32,8 @@ impl Facts {
         values.filter_map(move |(name, all)| Some((name.strip_prefix(prefix)?, all.first()?.as_str())))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads what the probe printed.
+    pub fn parse(text: &str) -> Self {
         let mut facts = Self::default();
         for (name, value) in text.lines().filter_map(|line| line.split_once('\t')) {
             facts.values.entry(name.to_owned()).or_default().push(value.to_owned());

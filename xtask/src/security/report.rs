@@ -35,6 +35,12 @@ impl Report {
         output::line(format!("    {mark} {item:<44} {:<WIDTH$} {}", cut(expected), cut(found)));
     }
 
+    /// The items that did not hold so far.
+    #[cfg(test)]
+    pub fn failed(&self) -> &[String] {
+        &self.failed
+    }
+
     /// The end: an error when a row failed.
     pub fn finish(self) -> Result<()> {
         output::line(format!("    {} items, {} failed", self.rows, self.failed.len()));
