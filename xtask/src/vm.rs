@@ -15,8 +15,17 @@ use crate::workspace::{self, cargo};
 use crate::{fixtures, output, setup, sh};
 
 /// What is tried in the guest: containers with everything the kernel and its control groups have to do with.
-const FILTERS: &[&str] =
-    &["build::", "copying::", "exec::", "leftovers::", "lifecycle::", "run::", "storage::privileged_what", "usage::"];
+const FILTERS: &[&str] = &[
+    "apparmor::",
+    "build::",
+    "copying::",
+    "exec::",
+    "leftovers::",
+    "lifecycle::",
+    "run::",
+    "storage::privileged_what",
+    "usage::",
+];
 
 /// How long a guest may take, which is ten times what it takes on two idle cores.
 const PATIENCE: Duration = Duration::from_secs(40 * 60);
@@ -132,7 +141,10 @@ fn machine(request: &Request, guest: &Path, shared: &Path, console: &Path) -> st
 
 /// The packages of a guest beside Debian's minimum.
 pub const PACKAGES: &str = "systemd-sysv,udev,kmod,linux-image-amd64,initramfs-tools,dbus,busybox-static,runc,crun,\
-                            iproute2,nftables,uidmap,passt,btrfs-progs,procps,libcap2-bin,attr";
+                            iproute2,nftables,uidmap,passt,btrfs-progs,procps,libcap2-bin,attr,apparmor";
+
+/// A service of these packages that would only make the guest slower to start.
+const UNWANTED: [&str; 1] = ["apparmor.service"];
 
 /// Makes a root file system into a guest: one unit that runs what the host wants, and a disk of it.
 pub fn make(root: &Path, into: &Path) -> Result<()> {
@@ -142,6 +154,9 @@ pub fn make(root: &Path, into: &Path) -> Result<()> {
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs_err::create_dir_all(&wants)?;
     fs_err::os::unix::fs::symlink("../mica-vm.service", wants.join("mica-vm.service"))?;
+    for unit in UNWANTED {
+        fs_err::os::unix::fs::symlink("/dev/null", root.join("etc/systemd/system").join(unit))?;
+    }
     fs_err::create_dir_all(into)?;
     for (begins, name) in [("vmlinuz-", "vmlinuz"), ("initrd.img-", "initrd.img")] {
         let found: Option<PathBuf> = fs_err::read_dir(root.join("boot"))?.filter_map(Result::ok).find_map(|entry| {

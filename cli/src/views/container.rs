@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mica_engine::bundle::{apparmor, host};
 use mica_engine::container::{ContainerRecord, ContainerState, LogDriver};
 use mica_engine::ops::ps::ContainerSummary;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ pub fn details(summary: &ContainerSummary) -> Value {
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": record.spec.apparmor.as_deref().unwrap_or_default(),
+        "AppArmorProfile": apparmor(record),
         "ExecIDs": null,
         "HostConfig": host_config(record),
         "GraphDriver": { "Name": record.driver, "Data": null },
@@ -53,6 +54,12 @@ pub fn details(summary: &ContainerSummary) -> Value {
         view.insert("SizeRootFs".to_owned(), size.total.into());
     }
     view
+}
+
+/// The profile that its processes get.
+fn apparmor(record: &ContainerRecord) -> String {
+    let in_use = host::confines_by_default() && !mica_rootless::is_confined();
+    apparmor::profile(&record.spec, record.spec.privileged, in_use).unwrap_or_default()
 }
 
 fn state(summary: &ContainerSummary) -> Value {

@@ -2,6 +2,7 @@
 //!
 //! Tests that start containers need root and are named `privileged_*`; without it they say so and pass.
 
+mod apparmor;
 mod archives;
 mod build;
 mod cdi;

@@ -223,9 +223,9 @@ pub fn base_archive(path: &Path) {
     archive.finish().expect("an archive");
 }
 
-const APPLETS: [&str; 27] = [
+const APPLETS: [&str; 28] = [
     "sh", "true", "false", "cat", "echo", "sleep", "ls", "id", "env", "pwd", "touch", "mkdir", "rm", "mv", "ps",
-    "kill", "head", "yes", "hostname", "stat", "wc", "stty", "grep", "chmod", "ln", "test", "ifconfig",
+    "kill", "head", "yes", "hostname", "stat", "wc", "stty", "grep", "chmod", "ln", "test", "ifconfig", "mount",
 ];
 
 /// Builds the monitor, the drivers and their judge next to the program. They are no Cargo dependencies of it, so nothing else does.

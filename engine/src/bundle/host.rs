@@ -6,6 +6,10 @@ use crate::{Error, Result};
 
 /// Where control groups are mounted, on the host and in containers.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where the kernel tells of AppArmor.
+pub const APPARMOR: &str = "/sys/kernel/security/apparmor";
+/// Where the program that loads profiles may be.
+const PARSERS: [&str; 2] = ["/sbin/apparmor_parser", "/usr/sbin/apparmor_parser"];
 
 /// Facts of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Host {
     pub groups: bool,
     /// True in a user namespace that does not have every user of the machine.
     pub confined: bool,
+    /// True when containers get a profile of AppArmor unless they ask for none.
+    pub apparmor: bool,
     /// True when the kernel can make a whole tree read-only (`mount_setattr`, Linux 5.12).
     pub recursive_read_only: bool,
 }
@@ -38,6 +44,7 @@ impl Host {
             cgroup_v1: if groups { cgroup_v1 } else { Vec::new() },
             groups,
             confined,
+            apparmor: !confined && confines_by_default(),
             recursive_read_only: kernel_at_least(
                 rustix::system::uname().release().to_str().unwrap_or_default(),
                 (5, 12),
@@ -57,6 +64,16 @@ pub(super) fn are_delegated(hierarchies: &[String]) -> bool {
 pub fn has_apparmor() -> bool {
     let enabled = fs_err::read_to_string("/sys/module/apparmor/parameters/enabled");
     enabled.is_ok_and(|text| text.trim() == "Y")
+}
+
+/// True when the default profile is in use, which needs somebody to load it, as with Docker. A user namespace loads none.
+pub fn confines_by_default() -> bool {
+    has_apparmor() && Path::new(APPARMOR).exists() && apparmor_parser().is_some()
+}
+
+/// The program that loads profiles.
+pub(crate) fn apparmor_parser() -> Option<&'static str> {
+    PARSERS.into_iter().find(|path| Path::new(path).exists())
 }
 
 pub(super) fn hierarchies() -> Vec<String> {

@@ -5,6 +5,7 @@
 //! neither annotations nor options, and the only words of an image that reach the configuration are its command,
 //! environment, user, working directory and volume paths.
 
+pub mod apparmor;
 pub mod block_io;
 pub mod capabilities;
 pub mod devices;

@@ -7,6 +7,7 @@ use oci_spec::runtime::{
     RootBuilder, Spec, UserBuilder,
 };
 
+use super::apparmor;
 use super::block_io::block_io;
 use super::capabilities;
 use super::devices::{self, HostDevice};
@@ -101,6 +102,7 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
         identity: input.identity,
         capabilities: capabilities::sets(&capabilities, input.identity.uid)?,
         tty: spec.tty,
+        apparmor: apparmor::profile(spec, spec.privileged, input.host.apparmor),
     })?;
     let root = RootBuilder::default().path(input.root).readonly(spec.read_only).build().map_err(unbuildable)?;
     let seccomp = seccomp(spec, &capabilities)?;
@@ -159,6 +161,8 @@ pub struct ProcessInput<'a> {
     pub capabilities: oci_spec::runtime::LinuxCapabilities,
     /// True for a terminal.
     pub tty: bool,
+    /// Its AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 /// A process object, for a container's first process and for `exec`.
@@ -179,7 +183,7 @@ pub fn process(input: &ProcessInput<'_>) -> Result<Process> {
         .set_cwd(PathBuf::from(input.cwd))
         .set_capabilities(Some(input.capabilities.clone()))
         .set_no_new_privileges(Some(input.spec.no_new_privileges))
-        .set_apparmor_profile(input.spec.apparmor.clone())
+        .set_apparmor_profile(input.apparmor.clone())
         .set_rlimits(rlimits(&input.spec.ulimits)?)
         .set_oom_score_adj(input.spec.oom_score_adj);
     Ok(process)
@@ -291,6 +295,7 @@ mod tests {
                 cgroup_v1: vec!["/sys/fs/cgroup/pids".into(), SYSTEMD_CGROUPS.into()],
                 groups: true,
                 confined: false,
+                apparmor: false,
                 recursive_read_only: true,
             },
         };

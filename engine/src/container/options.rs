@@ -247,7 +247,6 @@ pub fn parse_security_option(
         ("seccomp", "unconfined") => spec.seccomp = SeccompChoice::Unconfined,
         ("seccomp", "" | "builtin") => spec.seccomp = SeccompChoice::Default,
         ("seccomp", path) => spec.seccomp = SeccompChoice::Profile(read(Path::new(path))?),
-        ("apparmor", "unconfined") => spec.apparmor = None,
         ("apparmor", profile) if !profile.is_empty() => spec.apparmor = Some(profile.to_owned()),
         // This turns off what is not in use here.
         ("label", "disable") => {}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use mica_storage_api::Caps;
 
+use crate::bundle::apparmor::UNCONFINED;
 use crate::bundle::{capabilities, host, merge, mounts, namespaces, random_id, resources, support};
 use crate::container::{
     ContainerRecord, ContainerSpec, PointSource, Resources, RestartPolicy, VolumeMount, mount_points,
@@ -115,8 +116,8 @@ impl Engine {
         self.find_mounted_images(&mut spec)?;
         let volumes = merge::volumes(&config, &spec, inherited)?;
         validate(&spec, &volumes)?;
-
         cdi::check(&spec.device_requests, &self.options().cdi_folders)?;
+
         let driver = self.driver_for(&image.config.rootfs.diff_ids)?;
         limits::must_keep(&driver, spec.storage)?;
         let chain = self.chain_on(&driver, &image.config.rootfs.diff_ids)?;
@@ -291,7 +292,7 @@ fn validate(spec: &ContainerSpec, volumes: &[VolumeMount]) -> Result<()> {
         ));
     }
     namespaces::check(spec)?;
-    if let Some(profile) = spec.apparmor.as_deref().filter(|_| !host::has_apparmor()) {
+    if let Some(profile) = spec.apparmor.as_deref().filter(|name| *name != UNCONFINED && !host::has_apparmor()) {
         return Err(Error::refused(
             Kind::Unsupported,
             format!("security option `apparmor={profile}`: AppArmor is not enabled on this machine"),

@@ -7,7 +7,7 @@ use super::prepare::{check_working_directory, hostname};
 use crate::bundle::host::Host;
 use crate::bundle::merge::{DEFAULT_PATH, clean, environment};
 use crate::bundle::spec::{ProcessInput, process, with_home};
-use crate::bundle::{capabilities, random_id, user};
+use crate::bundle::{apparmor, capabilities, random_id, user};
 use crate::container::{ContainerRecord, ContainerSpec, ContainerState};
 use crate::events::{Actor, Event, Teller};
 use crate::runtime::{ExecRequest, Session};
@@ -105,6 +105,8 @@ pub(super) fn exec_process(
     check_working_directory(&cwd)?;
     let spec = ContainerSpec { privileged: record.spec.privileged || options.privileged, ..record.spec.clone() };
     let held = capabilities::resolve(&spec, host.capabilities)?;
+    let confinement = apparmor::profile(&spec, spec.privileged, host.apparmor);
+    super::apparmor::ensure(confinement.as_deref())?;
     process(&ProcessInput {
         spec: &record.spec,
         args: options.args.clone(),
@@ -113,5 +115,6 @@ pub(super) fn exec_process(
         identity: &identity,
         capabilities: capabilities::sets(&held, identity.uid)?,
         tty: options.tty,
+        apparmor: confinement,
     })
 }

@@ -4,6 +4,7 @@
 //! the rows that name them, and tags come last, so whatever a dying command leaves behind has no name.
 
 mod apart;
+mod apparmor;
 pub mod attach;
 mod attached;
 pub mod boot;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mica_layer::beneath::{self, NewDir};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::apparmor;
 use super::join::Joined;
 use super::places;
 use super::sources::{MOUNTS, Sources};
@@ -75,8 +76,9 @@ impl Engine {
             init: init.as_deref(),
             host: Host::read(self.options().rootless)?,
         })?;
-        write_configuration(&directories.state, &built)?;
+        apparmor::ensure(built.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()))?;
         cdi::inject(&mut built, &spec.device_requests, &self.options().cdi_folders)?;
+        write_configuration(&directories.state, &built)?;
         Ok(sources.handed)
     }
 }

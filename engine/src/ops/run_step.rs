@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::apparmor;
 use super::foreign::explain_step;
 use super::places::place_of;
 use super::prepare::{working_directory, write_configuration, write_files};
@@ -129,6 +130,7 @@ impl Engine {
             init: None,
             host: Host::read(self.options().rootless)?,
         })?;
+        apparmor::ensure(built.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()))?;
         write_configuration(&state_dir, &built)?;
         // Only the root's own paths: what lies below another mount appears in that mount.
         let mounts = built.mounts().iter().flatten();
