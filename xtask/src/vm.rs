@@ -20,6 +20,7 @@ const FILTERS: &[&str] = &[
     "build::",
     "copying::",
     "exec::",
+    "network_volumes::",
     "leftovers::",
     "lifecycle::",
     "run::",
@@ -141,10 +142,18 @@ fn machine(request: &Request, guest: &Path, shared: &Path, console: &Path) -> st
 
 /// The packages of a guest beside Debian's minimum.
 pub const PACKAGES: &str = "systemd-sysv,udev,kmod,linux-image-amd64,initramfs-tools,dbus,busybox-static,runc,crun,\
-                            iproute2,nftables,uidmap,passt,btrfs-progs,procps,libcap2-bin,attr,apparmor";
+                            iproute2,nftables,uidmap,passt,btrfs-progs,procps,libcap2-bin,attr,apparmor,\
+                            nfs-kernel-server,samba";
 
-/// A service of these packages that would only make the guest slower to start.
-const UNWANTED: [&str; 1] = ["apparmor.service"];
+/// Services of these packages that would only make the guest slower to start: what needs them starts them.
+const UNWANTED: [&str; 6] = [
+    "apparmor.service",
+    "nfs-server.service",
+    "smbd.service",
+    "nmbd.service",
+    "samba-ad-dc.service",
+    "nfs-blkmap.service",
+];
 
 /// Makes a root file system into a guest: one unit that runs what the host wants, and a disk of it.
 pub fn make(root: &Path, into: &Path) -> Result<()> {

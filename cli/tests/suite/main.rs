@@ -27,6 +27,7 @@ mod managing;
 mod manifests;
 mod migration;
 mod network;
+mod network_volumes;
 mod pulling;
 mod push_resuming;
 mod pushing;

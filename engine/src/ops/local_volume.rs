@@ -18,20 +18,28 @@ use crate::{Error, Kind, Result};
 /// Mounts a volume's device over its directory, where nobody sees it, and returns the mount. Blocks.
 pub(crate) fn mount(record: &VolumeRecord, data: &Path) -> Result<OwnedFd> {
     let option = |name: &str| record.options.get(name).map(String::as_str).unwrap_or_default();
-    let (kind, device) = (option("type"), option("device"));
-    let options = Options::parse(&addressed(kind, option("o"))?);
+    let kind = option("type");
+    let options = addressed(kind, option("o"))?;
+    let device = &share(kind, option("device"), &options)?;
+    let options = Options::parse(&options);
     let failed = |errno: rustix::io::Errno| {
         let reason = std::io::Error::from(errno);
         let reason = reason.to_string();
         let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
-        Error::refused(
+        let error = Error::refused(
             Kind::Internal,
             format!(
                 "error while mounting volume `{}`: failed to mount local volume: mount {device}:{}: {reason}",
                 data.display(),
                 data.display()
             ),
-        )
+        );
+        match errno {
+            rustix::io::Errno::NODEV => {
+                error.with_hint(format!("the kernel has no file system `{kind}`, which `modprobe {kind}` may change"))
+            }
+            _ => error,
+        }
     };
     let text = CString::new(options.data.join(",")).map_err(|_| failed(rustix::io::Errno::INVAL))?;
     apart(|| {
@@ -94,17 +102,33 @@ fn addressed(kind: &str, text: &str) -> Result<String> {
     if !matches!(kind, "nfs" | "nfs4" | "cifs") {
         return Ok(text.to_owned());
     }
-    let resolve = |word: &str| match word.strip_prefix("addr=") {
-        Some(name) if name.parse::<std::net::IpAddr>().is_err() => {
-            let found = (name, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
-            let address = found.ok_or_else(|| {
-                Error::refused(Kind::Unavailable, format!("error resolving passed in network volume address: {name}"))
-            })?;
-            Ok(format!("addr={}", address.ip()))
-        }
-        _ => Ok(word.to_owned()),
+    let resolved = |word: &str| match word.strip_prefix("addr=") {
+        Some(name) => Ok(format!("addr={}", address(name)?)),
+        None => Ok(word.to_owned()),
     };
-    Ok(text.split(',').map(resolve).collect::<Result<Vec<_>>>()?.join(","))
+    Ok(text.split(',').map(resolved).collect::<Result<Vec<_>>>()?.join(","))
+}
+
+/// The share `//host/name` of CIFS, whose kernel side takes the server's address from there when no option has it.
+fn share(kind: &str, device: &str, options: &str) -> Result<String> {
+    let is_stated = options.split(',').any(|word| word.starts_with("addr=") || word.starts_with("ip="));
+    match device.strip_prefix("//").and_then(|rest| rest.split_once('/')) {
+        Some((name, path)) if kind == "cifs" && !is_stated => Ok(format!("//{}/{path}", address(name)?)),
+        _ => Ok(device.to_owned()),
+    }
+}
+
+/// An address, asked for where it is a name.
+fn address(name: &str) -> Result<String> {
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(name.to_owned());
+    }
+    let unresolved =
+        || Error::refused(Kind::Unavailable, format!("error resolving passed in network volume address: {name}"));
+    let found: Vec<_> = (name, 0).to_socket_addrs().map_err(|_| unresolved())?.collect();
+    // As Docker: servers are more often reached over IPv4.
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first()).ok_or_else(unresolved)?;
+    Ok(first.ip().to_string())
 }
 
 #[cfg(test)]
@@ -128,7 +152,18 @@ mod tests {
             );
         }
         assert_eq!(addressed("nfs", "addr=127.0.0.1,rw").unwrap(), "addr=127.0.0.1,rw");
-        assert_eq!(addressed("nfs", "addr=localhost,rw").unwrap().split(',').nth(1), Some("rw"));
+        assert_eq!(addressed("nfs", "addr=localhost,rw").unwrap(), "addr=127.0.0.1,rw");
+        let unknown = addressed("nfs", "addr=nobody.invalid").unwrap_err();
+        assert_eq!(unknown.to_string(), "error resolving passed in network volume address: nobody.invalid");
+        for (kind, device, options, expected) in [
+            ("cifs", "//localhost/share/a", "username=u", "//127.0.0.1/share/a"),
+            ("cifs", "//localhost/share", "addr=127.0.0.1", "//localhost/share"),
+            ("cifs", "//10.0.0.1/share", "", "//10.0.0.1/share"),
+            ("nfs", ":/export", "addr=127.0.0.1", ":/export"),
+            ("ext4", "//localhost/x", "", "//localhost/x"),
+        ] {
+            assert_eq!(share(kind, device, options).unwrap(), expected, "{kind} {device}");
+        }
         assert_eq!(addressed("tmpfs", "addr=localhost").unwrap(), "addr=localhost");
     }
 }
