@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use mica_builder::DockerfileBuilder;
 use mica_engine::Options;
-use mica_network::KernelNetwork;
 use mica_network::around::Around;
 use mica_network::pool::Pool;
+use mica_network::{KernelNetwork, Programs};
 use mica_registry::HttpRegistry;
 use mica_registry::config::{Configured, Logins};
 use mica_registry::policy::Trust;
@@ -42,7 +42,7 @@ pub fn options(context: &Context) -> anyhow::Result<Options> {
         runtime: Arc::new(runtime),
         builder: Arc::new(DockerfileBuilder),
         registry: Arc::new(registry(settings)),
-        network: Arc::new(network(settings, executable.as_deref()).within(around(joined, executable.as_deref()))),
+        network: Arc::new(network(settings, executable.as_deref()).within(around(joined))),
         layer_bounds: settings.layer_bounds,
         default_network: settings.network.clone(),
         cdi_folders: settings.cdi_folders.clone(),
@@ -55,7 +55,8 @@ pub fn options(context: &Context) -> anyhow::Result<Options> {
 
 /// What connects containers. Stores that share a machine have names of their own there.
 fn network(settings: &Settings, executable: Option<&Path>) -> KernelNetwork {
-    let names = find_program("mica-names", executable).unwrap_or_else(|beside| beside);
+    let program = |name| find_program(name, executable).unwrap_or_else(|beside| beside);
+    let programs = Programs { names: program("mica-names"), ports: program("mica-ports") };
     let usual = settings.run_root == Path::new("/run/mica");
     let tag = match &settings.network_tag {
         Some(tag) => Some(tag.clone()),
@@ -63,13 +64,12 @@ fn network(settings: &Settings, executable: Option<&Path>) -> KernelNetwork {
         None => Some(mica_network::tag_of(&settings.run_root)),
     };
     let pools = settings.address_pools.iter().map(|(base, size)| Pool { base: *base, size: *size });
-    KernelNetwork::new(&settings.run_root, tag.as_deref(), names).with_pools(pools.collect())
+    KernelNetwork::new(&settings.run_root, tag.as_deref(), programs).with_pools(pools.collect())
 }
 
 /// Where the networks of a user without privileges are.
-fn around(joined: Option<&Arc<Joined>>, executable: Option<&Path>) -> Option<Around> {
+fn around(joined: Option<&Arc<Joined>>) -> Option<Around> {
     let joined = Arc::clone(joined?);
-    let ports = find_program("mica-ports", executable).unwrap_or_else(|beside| beside);
     let namespace = Arc::clone(&joined.network);
     // Several containers may start at once, and the answers on one connection are told apart by their order only.
     let alone = Mutex::new(());
@@ -77,7 +77,7 @@ fn around(joined: Option<&Arc<Joined>>, executable: Option<&Path>) -> Option<Aro
         let _alone = alone.lock();
         joined.way_out().map_err(|error| error.to_string())
     };
-    Some(Around { namespace, way_out: Arc::new(way_out), ports })
+    Some(Around { namespace, way_out: Arc::new(way_out) })
 }
 
 /// The client of registries. It needs no store.

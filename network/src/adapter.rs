@@ -8,44 +8,53 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use mica_engine::container::EndpointSpec;
 use mica_engine::network::{
-    AttachRequest, Attachment, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkDriver,
+    AttachRequest, Attachment, Binding, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkDriver,
     NetworkRecord, NetworkState, Party,
 };
 use mica_engine::{Kind, Result as EngineResult};
 
-use crate::around::{self, Around};
+use crate::around::Around;
 use crate::error::{Error, Result};
 use crate::host::{self, Kernel, Place, Up};
 use crate::inside::{self, NameSockets, Routes};
 use crate::lease::{self, Lease};
 use crate::options::Options;
 use crate::pool::{self, Pool};
-use crate::publish::{Reach, Reserved};
+use crate::publish::Reach;
 use crate::resolvers;
 use crate::rules::Owner;
 use crate::serve::{self, Life, Names};
-use crate::{link, publish};
+use crate::{carry, link, publish};
 
 /// Networks by the kernel of this machine: bridges, veth pairs, macvlans, nftables.
 #[derive(Debug, Clone)]
 pub struct KernelNetwork {
     place: Place,
     pools: Vec<Pool>,
-    names: PathBuf,
+    programs: Programs,
     around: Option<Around>,
 }
 
+/// The programs that live beside containers.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `mica-names`, which answers containers' questions.
+    pub names: PathBuf,
+    /// `mica-ports`, which carries ports.
+    pub ports: PathBuf,
+}
+
 impl KernelNetwork {
-    /// Networks whose hot state is below `run_root`, with `mica-names` as the program that answers containers' questions.
-    /// `tag` tells stores on one machine apart: it ends the names of the default bridge and of the rules.
-    pub fn new(run_root: &Path, tag: Option<&str>, names: PathBuf) -> Self {
+    /// Networks whose hot state is below `run_root`. `tag` tells stores on one machine apart: it ends the names of the default
+    /// bridge and of the rules.
+    pub fn new(run_root: &Path, tag: Option<&str>, programs: Programs) -> Self {
         let place = Place {
             directory: run_root.join("networks"),
             bridge: format!("mica{}", tag.unwrap_or("0")),
             table: tag.map_or_else(|| "mica".to_owned(), |tag| format!("mica-{tag}")),
             owner: Owner::Others,
         };
-        Self { place, pools: pool::usual(), names, around: None }
+        Self { place, pools: pool::usual(), programs, around: None }
     }
 
     /// The same with these pools of addresses, unless there are none.
@@ -123,10 +132,10 @@ impl Network for KernelNetwork {
         let Wired { namespace, mut kept, leases, state, sockets, names, carried } = wired;
         if let (Some(sockets), Some(names)) = (sockets, names) {
             // Started here and not on the thread above, whose children would live in the container's network.
-            kept.push(serve::start(&self.names, &names, &sockets, Life::Line)?);
+            kept.push(serve::start(&self.programs.names, &names, &sockets, Life::Line)?);
         }
-        if let (Some((reserved, endpoint)), Some(around)) = (carried, &self.around) {
-            kept.push(around::carry(&around.ports, &around.namespace, &reserved, &endpoint)?);
+        if let Some(Carrying { namespace, ports, endpoint }) = carried {
+            kept.push(carry::carry(&self.programs.ports, namespace.as_fd(), &ports, &endpoint)?);
         }
         let files = leases.iter().map(|lease| lease.path().to_owned()).collect();
         kept.extend(leases.into_iter().filter_map(Lease::hand_over));
@@ -136,7 +145,7 @@ impl Network for KernelNetwork {
     async fn connect(&self, request: ConnectRequest) -> EngineResult<Endpoint> {
         let (endpoint, serving) = self.there(move |this| this.wire_more(request)).await?;
         if let Some(Serving { names, sockets, monitor }) = serving {
-            serve::start(&self.names, &names, &sockets, Life::Process(monitor))?;
+            serve::start(&self.programs.names, &names, &sockets, Life::Process(monitor))?;
         }
         Ok(endpoint)
     }
@@ -205,7 +214,15 @@ struct Wired {
     state: NetworkState,
     sockets: Option<NameSockets>,
     names: Option<Names>,
-    carried: Option<(Reserved, Endpoint)>,
+    carried: Option<Carrying>,
+}
+
+/// Ports that are to be carried to a container.
+struct Carrying {
+    /// Where the container is reached from.
+    namespace: OwnedFd,
+    ports: Vec<(Binding, OwnedFd)>,
+    endpoint: Endpoint,
 }
 
 /// A name server that is to be started for a container that runs.
@@ -245,11 +262,12 @@ impl KernelNetwork {
         if let (Some(index), Some(reserved)) = (published, reserved) {
             let table = format!("{}-{}", self.place.table, request.container.id.get(..12).unwrap_or_default());
             kept.push(publish::lead(publish::filter()?, &table, &reserved.bindings, &state.endpoints[index])?);
-            state.ports = reserved.bindings.clone();
-            if self.around.is_some() {
-                carried = Some((reserved, state.endpoints[index].clone()));
-            } else {
-                kept.extend(reserved.sockets);
+            state.ports = reserved.bindings;
+            kept.extend(reserved.sockets);
+            if !reserved.carried.is_empty() {
+                let namespace = inside::open_namespace(Path::new("/proc/thread-self/ns/net"))?;
+                carried =
+                    Some(Carrying { namespace, ports: reserved.carried, endpoint: state.endpoints[index].clone() });
             }
         }
         state.host =

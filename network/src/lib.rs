@@ -6,16 +6,18 @@
 //! publish.rs   ports: reserved by sockets, led by a table that goes with its socket
 //! inside.rs    a container's namespace and what is in it
 //! serve.rs     starting names/, the name server of containers in networks that were created
-//! around.rs    the namespace around all of it for a user without privileges, and starting ports/, which carries ports in
+//! carry.rs     starting ports/, which carries connections where packet rules cannot lead them
+//! around.rs    the namespace around all of it for a user without privileges
 //! helper.rs    how names/ and ports/ are started and told what to do
 //! adapter.rs   the engine's `Network` made of these
 //! ```
 //!
-//! Deliberately absent: images, the store, and any process on the way of a start but the name server, and
-//! for a user without privileges the one that carries ports.
+//! Deliberately absent: images, the store, and any process on the way of a start but the name server and the one that carries
+//! ports.
 
 mod adapter;
 pub mod around;
+pub mod carry;
 pub mod error;
 pub mod helper;
 mod host;
@@ -31,5 +33,5 @@ pub mod resolvers;
 mod rules;
 pub mod serve;
 
-pub use adapter::{KernelNetwork, tag_of};
+pub use adapter::{KernelNetwork, Programs, tag_of};
 pub use error::Error;

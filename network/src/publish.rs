@@ -2,6 +2,9 @@
 //!
 //! Both go with their descriptors. A table that belongs to a socket is deleted by the kernel when the socket is closed, so a
 //! port is published exactly as long as somebody holds it, and a `nft flush ruleset` of somebody else leaves it alone.
+//!
+//! What the kernel cannot lead, `mica-ports` carries: connections to the machine's `::1`, which leave no loopback whatever
+//! rules say, and everything where packet rules are not the machine's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -20,6 +23,9 @@ use crate::nft::{Attributes, Batch, Chain, Family, Hook, Lifetime, message};
 
 /// `dstnat`.
 const DESTINATION_NAT: i32 = -100;
+
+/// The address of the machine that no packet rule leads away from.
+const LOOPBACK: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// How many ports of a container are reserved by sockets that stay open. Beyond that the monitor would run out of
 /// descriptors, of which nobody asked for more; those ports are only found free when the container starts.
@@ -42,28 +48,38 @@ pub enum Reach {
 pub struct Reserved {
     /// What is published where.
     pub bindings: Vec<Binding>,
-    /// What holds the ports.
+    /// What holds the ports that packet rules lead to the container.
     pub sockets: Vec<OwnedFd>,
+    /// The ports that a program carries to it, with the sockets that it is to listen at.
+    pub carried: Vec<(Binding, OwnedFd)>,
+}
+
+/// An address of the machine at which a port is to be reserved.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    address: IpAddr,
+    /// True when a program is to listen there.
+    carried: bool,
 }
 
 /// Reserves ports on the host for a container with this place in its network.
 pub fn reserve(ports: &[PortSpec], network: &NetworkRecord, reach: Reach) -> Result<Reserved> {
     let ipv6 = network.ipv6().is_some();
     let mut reserved = Reserved::default();
+    let mut loopback = None;
     for port in ports {
+        let protocol = port.container.protocol;
         let addresses = match port.address {
             None => {
                 let both = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
                 both.into_iter().take(if ipv6 { 2 } else { 1 }).collect()
             }
-            // The kernel routes packets of the IPv4 loopback where it is told to (`route_localnet`), and never those of ::1.
-            Some(address) if reach == Reach::Kernel && address == IpAddr::V6(Ipv6Addr::LOCALHOST) => {
-                return Err(Error::refused(
-                    Kind::Unsupported,
-                    "cannot publish a port at `::1`: the kernel leads nothing of its IPv6 loopback to a network; publish it at `127.0.0.1`",
-                ));
+            Some(LOOPBACK) if protocol == Protocol::Sctp => {
+                let message = "cannot publish an SCTP port at `::1`: the kernel leads nothing of its IPv6 loopback to a network, \
+                               and the program that carries connections knows no SCTP; publish it at `127.0.0.1`";
+                return Err(Error::refused(Kind::Unsupported, message));
             }
-            Some(address) if reach == Reach::Kernel && address.is_ipv6() && !ipv6 => {
+            Some(address) if reach == Reach::Kernel && address.is_ipv6() && address != LOOPBACK && !ipv6 => {
                 return Err(Error::refused(
                     Kind::InvalidInput,
                     format!("cannot publish a port at `{address}`: network `{}` has no IPv6", network.name),
@@ -71,33 +87,26 @@ pub fn reserve(ports: &[PortSpec], network: &NetworkRecord, reach: Reach) -> Res
             }
             Some(address) => vec![address],
         };
-        let (first, last) = port.host.unwrap_or((0, 0));
-        let begun = Instant::now();
-        let mut candidates = first..=last;
-        let (number, sockets) = loop {
-            let Some(candidate) = candidates.next() else {
-                // A program that carried the ports of a container until just now may still be on its way out.
-                if reach == Reach::Program && begun.elapsed() < PATIENCE {
-                    std::thread::sleep(PATIENCE / 100);
-                    candidates = first..=last;
-                    continue;
-                }
-                return Err(taken(&addresses, first, last));
-            };
-            if let Some(found) = try_reserve(port.container.protocol, &addresses, candidate, reach)? {
-                break found;
+        // Many ports stay without `::1`, unless they are published there: their sockets are too many.
+        let few = port.address.is_some() || reserved.carried.len() < RESERVED;
+        let place = |address: IpAddr| Place { address, carried: is_carried(protocol, address, reach) && few };
+        let mut places: Vec<Place> = addresses.iter().copied().map(place).collect();
+        // To be published everywhere means at that address too, which the network knows nothing of.
+        if port.address.is_none() && !ipv6 && place(LOOPBACK).carried && *loopback.get_or_insert_with(has_loopback) {
+            places.push(place(LOOPBACK));
+        }
+        let (number, sockets) = one_of(port, &places)?;
+        let binding = |address: IpAddr| Binding { container: port.container, address, port: number };
+        for (place, socket) in places.into_iter().zip(sockets) {
+            if place.carried {
+                reserved.carried.push((binding(place.address), socket));
+            } else {
+                reserved.sockets.push(socket);
             }
-        };
-        reserved.bindings.extend(addresses.iter().map(|address| Binding {
-            container: port.container,
-            address: *address,
-            port: number,
-        }));
-        reserved.sockets.extend(sockets);
+        }
+        reserved.bindings.extend(addresses.into_iter().map(binding));
     }
-    if reach == Reach::Kernel {
-        reserved.sockets.truncate(RESERVED);
-    }
+    reserved.sockets.truncate(RESERVED);
     Ok(reserved)
 }
 
@@ -108,12 +117,11 @@ pub fn lead(filter: OwnedFd, table: &str, bindings: &[Binding], endpoint: &Endpo
     for (name, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         batch.chain(Family::Inet, table, Chain { name, kind: "nat", hook, priority: DESTINATION_NAT });
         if name == "output" {
-            // Refused by the reserved port at once, so that a client that tried ::1 first goes on to 127.0.0.1.
-            let loopback = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
-            let rule = [address_in(Side::Destination, loopback), verdict(Verdict::Accept)].concat();
+            // What would be translated here would not leave the loopback: it is for whoever listens, which is `mica-ports`.
+            let rule = [address_in(Side::Destination, LOOPBACK.into()), verdict(Verdict::Accept)].concat();
             batch.rule(Family::Inet, table, name, &rule);
         }
-        for binding in bindings {
+        for binding in bindings.iter().filter(|binding| binding.address != LOOPBACK) {
             // From outside nothing may reach what is published on loopback alone (CVE-2025-54388).
             if name == "prerouting" && binding.address.is_loopback() {
                 continue;
@@ -146,28 +154,63 @@ fn rule(binding: &Binding, endpoint: &Endpoint) -> Vec<Attributes> {
     [place, to_port(binding.container.protocol, binding.port), target].concat()
 }
 
-/// One port at all the addresses, or nothing when it is taken at one of them. 0 is any.
-fn try_reserve(
-    protocol: Protocol,
-    addresses: &[IpAddr],
-    port: u16,
-    reach: Reach,
-) -> Result<Option<(u16, Vec<OwnedFd>)>> {
+/// A number of those asked for that is free at all the addresses.
+fn one_of(port: &PortSpec, places: &[Place]) -> Result<(u16, Vec<OwnedFd>)> {
+    let (first, last) = port.host.unwrap_or((0, 0));
+    let begun = Instant::now();
+    loop {
+        let mut met = None;
+        for candidate in first..=last {
+            match try_reserve(port.container.protocol, places, candidate)? {
+                Attempt::Got(number, sockets) => return Ok((number, sockets)),
+                Attempt::Taken(place) => met = met.or(Some(place)),
+            }
+        }
+        // A program that carried the ports of a container until just now may still be on its way out.
+        if begun.elapsed() > PATIENCE || met.is_none_or(|place| !place.carried) {
+            return Err(taken(met.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |place| place.address), first, last));
+        }
+        std::thread::sleep(PATIENCE / 100);
+    }
+}
+
+/// True where a program listens. A socket at all addresses of IPv6 gets what goes to the loopback; what goes to the others is
+/// led elsewhere before it gets there.
+fn is_carried(protocol: Protocol, address: IpAddr, reach: Reach) -> bool {
+    let on_loopback = address == LOOPBACK || address == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    reach == Reach::Program || (on_loopback && protocol != Protocol::Sctp)
+}
+
+/// True where the machine has `::1`.
+fn has_loopback() -> bool {
+    hold(Protocol::Udp, SocketAddr::new(LOOPBACK, 0)).is_ok()
+}
+
+/// What became of a try.
+enum Attempt {
+    /// The port is held by these sockets.
+    Got(u16, Vec<OwnedFd>),
+    /// Somebody has it at this address.
+    Taken(Place),
+}
+
+/// One port at all the addresses. 0 is any.
+fn try_reserve(protocol: Protocol, places: &[Place], port: u16) -> Result<Attempt> {
     let mut number = port;
     let mut sockets = Vec::new();
-    for address in addresses {
+    for place @ Place { address, carried } in places {
         match hold(protocol, SocketAddr::new(*address, number)) {
             Ok((socket, found)) => {
-                if reach == Reach::Program && protocol == Protocol::Tcp {
+                if *carried && protocol == Protocol::Tcp {
                     match listen(&socket, 128) {
-                        Err(Errno::ADDRINUSE) => return Ok(None),
+                        Err(Errno::ADDRINUSE) => return Ok(Attempt::Taken(*place)),
                         done => done.map_err(|errno| Error::link(format!("listen at port {number}"))(errno.into()))?,
                     }
                 }
                 number = found;
                 sockets.push(socket);
             }
-            Err(Errno::ADDRINUSE) => return Ok(None),
+            Err(Errno::ADDRINUSE) => return Ok(Attempt::Taken(*place)),
             Err(Errno::ACCESS) => {
                 let message = format!(
                     "cannot publish port {port}: only root may use ports as low as this \
@@ -184,7 +227,7 @@ fn try_reserve(
             }
         }
     }
-    Ok(Some((number, sockets)))
+    Ok(Attempt::Got(number, sockets))
 }
 
 fn hold(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd, u16)> {
@@ -220,8 +263,8 @@ fn hold(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd,
     Ok((socket, bound.port()))
 }
 
-fn taken(addresses: &[IpAddr], first: u16, last: u16) -> Error {
-    let address = addresses.first().map_or_else(|| "0.0.0.0".to_owned(), |address| shown(*address));
+fn taken(address: IpAddr, first: u16, last: u16) -> Error {
+    let address = shown(address);
     let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
     let subject = if first == last { "port is" } else { "all ports are" };
     Error::refused(Kind::Conflict, format!("Bind for {address}:{ports} failed: {subject} already allocated"))

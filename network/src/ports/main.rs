@@ -1,6 +1,7 @@
-//! mica-ports: carries what comes to a container's published ports into the network namespace of a user without privileges.
+//! mica-ports: carries what comes to a container's published ports where packet rules cannot lead it: into the network
+//! namespace of a user without privileges, and away from the machine's `::1`.
 //!
-//! Its standard input brings that namespace and the sockets, and a line that says where each leads. It ends when the other end
+//! Its standard input brings the namespace that containers are reached from and the sockets, and a line that says where each leads. It ends when the other end
 //! of that input is closed. Of what it does not do: containers see its address and not that of whoever called, as with
 //! every port that a program carries.
 
@@ -14,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use mica_engine::container::Protocol;
-use mica_network::around::Carried;
+use mica_network::carry::Carried;
 use mica_network::helper::{self, Told};
 
 fn main() -> ExitCode {
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
 fn serve(told: Told<Vec<Carried>>) -> io::Result<()> {
     let mut fds = told.fds.into_iter();
     let namespace = fds.next().ok_or(io::ErrorKind::InvalidData)?;
-    // The sockets stay in the machine's network; those that are opened from here on are in the user's.
+    // The sockets stay in the machine's network; those that are opened from here on are in that one.
     nix::sched::setns(namespace.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET)?;
     let ports: Vec<(Carried, OwnedFd)> = told.request.into_iter().zip(fds).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -39,10 +39,14 @@ fn outward(ground: &Ground) -> Result<()> {
 }
 
 fn published(ground: &Ground) -> Result<()> {
-    ground.web("--name web -p 8080:80 -p 127.0.0.1:8081:80")?;
+    ground.web("--name web -p 8080:80 -p 127.0.0.1:8081:80 -p [::1]:8082:80")?;
     let gateway = "172.17.0.1";
     for (what, seen, wanted) in [
         ("loopback", Ground::from_host("127.0.0.1", 8080)?, gateway),
+        ("the loopback of IPv6", Ground::from_host("::1", 8080)?, gateway),
+        ("what is on that loopback alone", Ground::from_host("::1", 8082)?, gateway),
+        ("what is on that loopback alone, at the other", Ground::from_host("127.0.0.1", 8082)?, "nobody"),
+        ("what is on that loopback alone, from outside", Ground::from_outside(HOST6, 8082)?, "nobody"),
         ("the host's address", Ground::from_host(HOST, 8080)?, HOST),
         // The address of whoever asks from outside is kept (CVE-2021-20199).
         ("outside", Ground::from_outside(HOST, 8080)?, NEIGHBOUR),
@@ -58,8 +62,23 @@ fn published(ground: &Ground) -> Result<()> {
     sh::run(&mut sh::command(&["ip", "netns", "exec", "outside", "ip", "route", "add", "172.17.0.0/16", "via", HOST]))?;
     let address = ground.address("web", "bridge")?;
     equal("a neighbour that routes to the container", &Ground::from_outside(&address, 80)?, "nobody")?;
-    equal("PORTS", &ground.mica("ps --format {{.Ports}}")?, "0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp")?;
-    equal("port", &ground.mica("port web 80")?, "0.0.0.0:8080\n127.0.0.1:8081")?;
+    equal(
+        "PORTS",
+        &ground.mica("ps --format {{.Ports}}")?,
+        "0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp, [::1]:8082->80/tcp",
+    )?;
+    equal("port", &ground.mica("port web 80")?, "0.0.0.0:8080\n127.0.0.1:8081\n[::1]:8082")?;
+    ground.refused(125, "Bind for [::1]:8082 failed", "run --rm -p [::1]:8082:80 base true")?;
+    ground.refused(125, "knows no SCTP", "run --rm -p [::1]:8083:80/sctp base true")?;
+    // What carries ports stays while the container is started again.
+    ground.mica("rm -f web")?;
+    ground.web("--name web --restart always -p 8080:80")?;
+    sh::run(&mut sh::command(&["kill", "-9", &ground.pid("web")?]))?;
+    Ground::until("the container was started again", || {
+        Ok(ground.mica("inspect -f {{.RestartCount}}{{.State.Status}} web")? == "1running")
+    })?;
+    // A container that runs again has not begun to listen yet.
+    Ground::until("the loopback of IPv6 answers after a restart", || Ok(Ground::from_host("::1", 8080)? == gateway))?;
     ground.mica("rm -f web").map(drop)
 }
 
@@ -70,7 +89,7 @@ fn ranges(ground: &Ground) -> Result<()> {
     ground.web("--name two -p 9100-9110:80")?;
     equal("the next free of a range", &ground.mica("port two 80")?, "0.0.0.0:9101")?;
     let mut server = ground.echo_in("web", 5353)?;
-    let echoed = [HOST, "127.0.0.1"].map(|host| Ground::echo(std::net::SocketAddr::new(host.parse()?, 5353)));
+    let echoed = [HOST, "127.0.0.1", "::1"].map(|host| Ground::echo(std::net::SocketAddr::new(host.parse()?, 5353)));
     server.kill()?;
     server.wait()?;
     for echo in echoed {
@@ -163,6 +182,7 @@ fn ipv6(ground: &Ground) -> Result<()> {
     let inside = ground.mica("exec web ip -6 address")?;
     ensure!(inside.contains("fd00:77::9/64"), "the address is not that of the same host number:\n{inside}");
     equal("from outside", &Ground::from_outside(HOST6, 8086)?, "2001:db8::2")?;
+    equal("from the loopback", &Ground::from_host("::1", 8086)?, "fd00:77::1")?;
     equal("out", &ground.seen_by("exec web", "2001:db8::2", 80)?, HOST6)?;
     let peer = ground.seen_by("run --rm --network six base", "fd00:77::9", 80)?;
     ensure!(peer.starts_with("fd00:77::"), "a neighbour in the network is {peer}");
@@ -236,7 +256,9 @@ fn ends(ground: &Ground) -> Result<()> {
         let state: serde_json::Value = serde_json::from_str(&state)?;
         sh::run(&mut sh::command(&["kill", "-9", &state["monitor_pid"].to_string()]))?;
     }
-    Ground::until("the port is free", || Ok(std::net::TcpListener::bind("0.0.0.0:8080").is_ok()))?;
+    for address in ["0.0.0.0:8080", "[::1]:8080"] {
+        Ground::until("the port is free", || Ok(std::net::TcpListener::bind(address).is_ok()))?;
+    }
     Ground::until("the containers are known to have ended", || Ok(ground.mica("ps -q")?.is_empty()))?;
     Ground::until("the interfaces are gone", || Ok(Ground::links()?.len() == before.len() - 2))?;
     ensure!(ground.leases()?.is_empty(), "addresses of killed monitors: {:?}", ground.leases()?);
