@@ -189,6 +189,7 @@ impl Feed {
                         self.bytes = None;
                     }
                     if ends {
+                        self.input.detach().await;
                         let _ = detach.send(());
                         return;
                     }

@@ -20,7 +20,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::container::ContainerRecord;
-use crate::network::NetworkRecord;
+use crate::network::{Endpoint, NetworkRecord, NetworkState};
 
 /// How long a file becomes before it is renamed.
 const LONG: u64 = 4 << 20;
@@ -37,7 +37,7 @@ pub struct Event {
     /// Docker's older place of the image's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// `container`, `image`, `volume` or `network`.
+    /// `container`, `image`, `volume`, `network` or `builder`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// `start`, `die`, `pull` and so on.
@@ -73,6 +73,12 @@ pub struct Teller {
     pub path: PathBuf,
     /// The container.
     pub actor: Actor,
+    /// Its hot state, where its networks are written down.
+    pub run_dir: PathBuf,
+    /// The network that it has for its whole life: the host's, or none.
+    pub network: Option<Actor>,
+    /// Its volumes, as they are told of when they are mounted.
+    pub volumes: Vec<Actor>,
 }
 
 impl Actor {
@@ -87,6 +93,13 @@ impl Actor {
     /// A network with its driver.
     pub fn network(record: &NetworkRecord) -> Self {
         Self::named(&record.id, &record.name).with("type", record.driver.word())
+    }
+
+    /// A network that a container is in.
+    pub fn endpoint(endpoint: &Endpoint, container: &str) -> Self {
+        Self::named(&endpoint.network_id, &endpoint.network)
+            .with("type", endpoint.driver.word())
+            .with("container", container)
     }
 
     /// A volume, which has its name for an ID.
@@ -133,6 +146,38 @@ impl Teller {
     pub fn tell(&self, action: &str, attributes: &[(&str, String)]) {
         let actor = attributes.iter().fold(self.actor.clone(), |actor, (key, value)| actor.with(key, value));
         append(&self.path, &[Event::now("container", action, actor)]).ok();
+    }
+
+    /// Tells, in Docker's order, that the container has started: its networks and its volumes come first.
+    pub fn tell_start(&self) {
+        let mut events: Vec<Event> =
+            self.networks().into_iter().map(|network| Event::now("network", "connect", network)).collect();
+        events.extend(self.volumes.iter().map(|volume| Event::now("volume", "mount", volume.clone())));
+        events.push(Event::now("container", "start", self.actor.clone()));
+        append(&self.path, &events).ok();
+    }
+
+    /// Tells that the container is in no network any more and has no volumes: it has ended, and nothing follows.
+    pub fn tell_end(&self) {
+        let mut events: Vec<Event> =
+            self.networks().into_iter().map(|network| Event::now("network", "disconnect", network)).collect();
+        events.extend(self.volumes.iter().map(|volume| {
+            let mut volume = volume.clone();
+            volume.attributes.retain(|key, _| matches!(key.as_str(), "container" | "driver"));
+            Event::now("volume", "unmount", volume)
+        }));
+        if !events.is_empty() {
+            append(&self.path, &events).ok();
+        }
+    }
+
+    /// The networks that it is in at this moment: somebody may have connected it to others since it started.
+    fn networks(&self) -> Vec<Actor> {
+        if let Some(network) = &self.network {
+            return vec![network.clone()];
+        }
+        let state = NetworkState::read(&self.run_dir).unwrap_or_default();
+        state.endpoints.iter().map(|endpoint| Actor::endpoint(endpoint, &self.actor.id)).collect()
     }
 }
 

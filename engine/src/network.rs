@@ -198,6 +198,9 @@ pub struct Endpoint {
     pub network_id: String,
     /// The network's name.
     pub network: String,
+    /// How the network works.
+    #[serde(default)]
+    pub driver: NetworkDriver,
     /// Identity of this place, 64 hexadecimal digits.
     pub id: String,
     /// The interface inside, for example `eth0`.

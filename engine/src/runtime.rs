@@ -270,4 +270,6 @@ pub trait SessionInput: Send {
     async fn resize(&mut self, rows: u16, columns: u16) -> Result<()>;
     /// Sends a signal to the process.
     async fn signal(&mut self, signal: i32) -> Result<()>;
+    /// Says that the client goes and leaves the process running.
+    async fn detach(&mut self) {}
 }

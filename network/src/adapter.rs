@@ -350,6 +350,7 @@ impl KernelNetwork {
         let endpoint = Endpoint {
             network_id: record.id.clone(),
             network: record.name.clone(),
+            driver: record.driver,
             id: random_id(),
             interface,
             mac: spec.mac.clone().unwrap_or_else(|| shown(link::mac_of(address))),

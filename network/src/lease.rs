@@ -225,6 +225,7 @@ mod tests {
         let endpoint = mica_engine::network::Endpoint {
             network_id: String::new(),
             network: "n".into(),
+            driver: Default::default(),
             id: String::new(),
             interface: "eth0".into(),
             mac: String::new(),

@@ -29,6 +29,7 @@ fn privileged_a_life_is_told_from_its_beginning_to_its_end() {
     let wanted = [
         "image import",
         "container create",
+        "network connect",
         "container start",
         "container exec_create: sh -c exit 3",
         "container exec_start: sh -c exit 3",
@@ -39,12 +40,15 @@ fn privileged_a_life_is_told_from_its_beginning_to_its_end() {
         "container kill",
         "container kill",
         "container die",
+        "network disconnect",
         "container stop",
+        "network connect",
         "container start",
         "container restart",
         "container kill",
         "container kill",
         "container die",
+        "network disconnect",
         "container stop",
         "container destroy",
         "image tag",
@@ -75,6 +79,67 @@ fn privileged_a_life_is_told_from_its_beginning_to_its_end() {
     let json: serde_json::Value = serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
     assert_eq!((json["status"].as_str(), json["Actor"]["Attributes"]["a"].as_str()), (Some("die"), Some("b")));
     store.mica(&["events", "--until", "0s", "--filter", "colour=red"]).fails(1, "invalid filter 'colour'");
+}
+
+#[test]
+fn privileged_volumes_and_networks_are_told_with_whoever_uses_them() {
+    let Some(store) = Store::with_base() else { return };
+    let id = store.mica(&["create", "--name", "cc", "-v", "data:/d:ro", "-v", "/tmp:/t", "base", "true"]).ok();
+    store.mica(&["start", "-a", "cc"]).ok();
+    store.mica(&["export", "-o", &store.path("out.tar").display().to_string(), "cc"]).ok();
+    fs_err::write(store.path("file"), "x").expect("written");
+    let file = store.path("file").display().to_string();
+    store.mica(&["cp", &file, "cc:/file"]).ok();
+    store.mica(&["cp", "cc:/file", &file]).ok();
+    store.mica(&["container", "prune", "-f"]).ok();
+    store.mica(&["volume", "prune", "-af"]).ok();
+    let wanted = [
+        "volume create",
+        "container create",
+        "container attach",
+        "network connect",
+        "volume mount",
+        "container start",
+        "container die",
+        "network disconnect",
+        "volume unmount",
+        "container export",
+        "container extract-to-dir",
+        "container archive-path",
+        "container destroy",
+        "container prune",
+        "volume destroy",
+        "volume prune",
+    ];
+    let of_others = |line: &String| !line.starts_with("image ");
+    assert_eq!(told(&store, &[]).into_iter().filter(of_others).collect::<Vec<_>>(), wanted);
+    let attributes = |filter: &str| {
+        let format = "{{.Actor.ID}} {{json .Actor.Attributes}}";
+        let line = ["events", "--since", "0", "--until", "0s", "--format", format, "--filter", filter];
+        store.mica(&line).ok()
+    };
+    let mount = format!(
+        r#"data {{"container":"{id}","destination":"/d","driver":"local","propagation":"","read/write":"false"}}"#
+    );
+    assert_eq!(attributes("event=mount"), mount);
+    assert_eq!(attributes("event=unmount"), format!(r#"data {{"container":"{id}","driver":"local"}}"#));
+    let none = attributes("event=connect");
+    assert!(none.ends_with(&format!(r#"{{"container":"{id}","name":"none","type":"null"}}"#)), "{none}");
+    assert_eq!(attributes("event=prune").lines().count(), 2);
+    assert!(attributes("event=prune").contains(r#""reclaimed":""#));
+}
+
+#[test]
+fn privileged_the_end_of_a_container_whose_monitor_was_killed_is_told() {
+    let Some(store) = Store::with_base() else { return };
+    let id = store.background(&["--name", "cc", "-v", "data:/d", "base", "sleep", "600"]);
+    let state = fs_err::read_to_string(store.path("run").join("containers").join(&id).join("state.json"));
+    let state: serde_json::Value = serde_json::from_str(&state.expect("a state")).expect("JSON");
+    let monitor = state["monitor_pid"].as_i64().and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+    rustix::process::kill_process(monitor.expect("a monitor"), rustix::process::Signal::KILL).expect("killed");
+    until("its end", || store.mica(&["ps", "-q"]).ok().is_empty());
+    let told = told(&store, &["event=die", "event=disconnect", "event=unmount"]);
+    assert_eq!(told, ["container die", "network disconnect", "volume unmount"]);
 }
 
 #[test]

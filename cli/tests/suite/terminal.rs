@@ -167,12 +167,30 @@ fn privileged_detach_attach_and_exec() {
     screen.types("exit 8\r");
     assert_eq!(screen.ends(), Some(8));
 
+    let mut screen = Screen::start(&store.command(&["exec", "-it", "cc", "sh"]));
+    screen.types("echo left-$((1+1))\r");
+    screen.shows("left-2");
+    screen.types("\x10\x11");
+    screen.shows("read escape sequence");
+    assert_eq!(screen.ends(), Some(0));
+
     let mut screen = Screen::start(&store.command(&["attach", "cc"]));
     screen.types("echo third-$((1+1))\r");
     screen.shows("third-2");
-    screen.types("exit 9\r");
+    tcsetwinsize(&screen.slave, size(33, 101)).expect("a new size");
+    screen.types("while test \"$(stty size)\" != '33 101'; do sleep 0.02; done; exit 9\r");
     assert_eq!(screen.ends(), Some(9));
     assert_eq!(store.mica(&["wait", "cc"]).ok(), "9");
+
+    let template = "{{.Action}} {{json .Actor.Attributes}}";
+    let mut line = vec!["events", "--since", "0", "--until", "0s", "--format", template];
+    for filter in ["event=attach", "event=detach", "event=exec_detach", "event=resize"] {
+        line.extend(["--filter", filter]);
+    }
+    let told = store.mica(&line).ok();
+    let actions: Vec<_> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(actions, ["attach", "detach", "exec_detach", "attach", "resize"]);
+    assert!(told.contains(r#""height":"33""#) && told.contains(r#""width":"101""#), "{told}");
 }
 
 #[test]

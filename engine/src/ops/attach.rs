@@ -2,6 +2,7 @@
 
 use crate::container::ContainerState;
 use crate::ops::start::Started;
+use crate::ops::told::{Of, told};
 use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
@@ -17,6 +18,7 @@ impl Engine {
         }
         self.tell_of(&record, "attach");
         let session = self.options().runtime.attach(&self.store().directories(&record.id).run).await?;
+        let session = told(session, self.teller(&record), Of::Container);
         Ok(Started { id: record.id, session, tty: record.spec.tty, stdin_open: record.spec.stdin_open })
     }
 }

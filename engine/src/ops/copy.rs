@@ -21,6 +21,10 @@ use crate::{Engine, Error, Kind, Result};
 /// How many links in a row are followed.
 const LINKS_MAX: usize = 40;
 
+/// How Docker's daemon tells of a copy out of a container and into one; `copy`, which its documentation has, it never says.
+const FROM: &str = "archive-path";
+const INTO: &str = "extract-to-dir";
+
 /// How to copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CopyOptions {
@@ -36,7 +40,7 @@ impl Engine {
     /// Copies `path` of a container to `target` on the host, as `cp` names things.
     pub async fn copy_from(&self, container: &str, path: &Path, target: PathBuf, options: CopyOptions) -> Result<()> {
         let (path, owner) = (path.to_owned(), if options.archive { None } else { options.owner });
-        self.with_root(container, move |root, name| {
+        self.with_root(container, FROM, move |root, name| {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let host = host_directory(&target)?;
@@ -62,7 +66,7 @@ impl Engine {
     /// Copies `source` of the host to `path` in a container, as `cp` names things. Owners are kept by their numbers.
     pub async fn copy_to(&self, source: PathBuf, container: &str, path: &Path, options: CopyOptions) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, move |root, name| {
+        self.with_root(container, INTO, move |root, name| {
             let (from, from_name) = host_parent(&source)?;
             let (from_path, end) =
                 Source::find(from.as_fd(), &from_name, options.follow).map_err(|_| no_source(&source))?;
@@ -87,7 +91,10 @@ impl Engine {
                 Ordering::Equal => engine.in_root(&source, |root| copy(root, root)),
                 Ordering::Less => engine.in_root(&source, |a| engine.in_root(&target, |b| copy(a, b))),
                 Ordering::Greater => engine.in_root(&target, |b| engine.in_root(&source, |a| copy(a, b))),
-            }
+            }?;
+            engine.tell_of(&source, FROM);
+            engine.tell_of(&target, INTO);
+            Ok(())
         })
         .await
     }
@@ -101,7 +108,7 @@ impl Engine {
         mut out: Box<dyn Write + Send>,
     ) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, move |root, name| {
+        self.with_root(container, FROM, move |root, name| {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let written = if end.name.is_empty() {
@@ -122,7 +129,7 @@ impl Engine {
     /// Extracts an archive into the directory `path` of a container (`cp - CONTAINER:PATH`).
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, move |root, name| {
+        self.with_root(container, INTO, move |root, name| {
             if kind_of(root, &relative(&path), true)? == Found::Other {
                 let message = format!("destination \"{name}:{}\" must be a directory", path.display());
                 return Err(Error::refused(Kind::InvalidInput, message));
@@ -146,10 +153,16 @@ impl Engine {
     async fn with_root(
         &self,
         container: &str,
+        action: &'static str,
         work: impl FnOnce(BorrowedFd<'_>, &str) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let (record, _) = self.look_up(container).await?;
-        self.blocking(move |engine| engine.in_root(&record, |root| work(root, &record.name))).await
+        self.blocking(move |engine| {
+            engine.in_root(&record, |root| work(root, &record.name))?;
+            engine.tell_of(&record, action);
+            Ok(())
+        })
+        .await
     }
 
     /// Does work on a container's root as its processes see it, or would see it. Blocks.

@@ -11,12 +11,13 @@ use crate::bundle::{capabilities, host, merge, mounts, namespaces, random_id, re
 use crate::container::{
     ContainerRecord, ContainerSpec, PointSource, Resources, RestartPolicy, VolumeMount, mount_points,
 };
+use crate::events::{Actor, Event};
 use crate::ops::foreign;
 use crate::ops::pull::Pulling;
 use crate::storage::{Chain, limits};
 use crate::store::containers::{self, Claim, remove_directory};
 use crate::store::images::FoundImage;
-use crate::store::volumes::{VolumeHold, check_name, check_spec};
+use crate::store::volumes::{LOCAL, VolumeHold, check_name, check_spec};
 use crate::store::{Flush, names, private_directory, volumes};
 use crate::{Engine, Error, Kind, Reference, Result, cdi};
 
@@ -240,7 +241,13 @@ impl Engine {
             let flush = if record.spec.auto_remove { Flush::Later } else { Flush::Now };
             let inserted = self.store().write(flush, |db| {
                 containers::insert(db, record)?;
-                record.volumes.iter().try_for_each(|volume| volumes::insert(db, volume, &record.created))
+                let mut events = Vec::new();
+                for volume in &record.volumes {
+                    if volumes::insert(db, volume, &record.created)? {
+                        events.push(Event::now("volume", "create", Actor::volume(&volume.name, LOCAL)));
+                    }
+                }
+                Ok(events)
             });
             match inserted {
                 Err(error) if error.kind() == Kind::AlreadyExists => {
@@ -250,11 +257,11 @@ impl Engine {
                         return Err(error);
                     }
                 }
-                result => {
-                    if result.is_ok() {
-                        self.tell_of(record, "create");
-                    }
-                    return result;
+                Err(error) => return Err(error),
+                Ok(mut events) => {
+                    events.push(Event::now("container", "create", Actor::container(record)));
+                    self.tell_all(&events);
+                    return Ok(());
                 }
             }
         }

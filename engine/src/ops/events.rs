@@ -11,8 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use tokio::sync::mpsc;
 
-use crate::container::ContainerRecord;
+use crate::container::{ContainerRecord, NetworkMode};
 use crate::events::{self, Actor, Event, Teller};
+use crate::store::volumes::LOCAL;
 use crate::{Engine, Error, Result, filter};
 
 /// How long a reader sleeps at most. It is woken by what it waits for; this is for kernels without a free inotify.
@@ -64,7 +65,29 @@ impl Engine {
 
     /// What a container's monitor tells its events with.
     pub(crate) fn teller(&self, record: &ContainerRecord) -> Teller {
-        Teller { path: self.events_file(), actor: Actor::container(record) }
+        let network = match record.spec.network {
+            NetworkMode::None => {
+                Some(self.predefined("none").id).map(|id| Actor::named(&id, "none").with("type", "null"))
+            }
+            NetworkMode::Host => {
+                Some(self.predefined("host").id).map(|id| Actor::named(&id, "host").with("type", "host"))
+            }
+            NetworkMode::Networks | NetworkMode::Container(_) => None,
+        };
+        let volumes = record.volumes.iter().map(|volume| {
+            Actor::volume(&volume.name, LOCAL)
+                .with("container", &record.id)
+                .with("destination", &volume.target)
+                .with("propagation", "")
+                .with("read/write", !volume.read_only)
+        });
+        Teller {
+            path: self.events_file(),
+            actor: Actor::container(record),
+            run_dir: self.store().directories(&record.id).run,
+            network: network.map(|network| network.with("container", &record.id)),
+            volumes: volumes.collect(),
+        }
     }
 
     fn events_file(&self) -> PathBuf {

@@ -10,6 +10,7 @@ use crate::bundle::spec::{ProcessInput, process, with_home};
 use crate::bundle::{apparmor, capabilities, random_id, user};
 use crate::container::{ContainerRecord, ContainerSpec, ContainerState};
 use crate::events::{Actor, Event, Teller};
+use crate::ops::told::{Of, told};
 use crate::runtime::{ExecRequest, Session};
 use crate::{Engine, Error, Kind, Result};
 
@@ -55,6 +56,7 @@ impl Engine {
         let command = options.args.join(" ");
         let actor = Actor::container(&record).with("execID", random_id());
         let teller = Teller { actor: actor.clone(), ..self.teller(&record) };
+        let own = teller.clone();
         let request = self.blocking(move |engine| {
             let root = engine.running_root(&record, pid)?;
             // What the command cannot be started with is the command's failure, and has its exit code.
@@ -75,7 +77,7 @@ impl Engine {
             &["exec_create", "exec_start"]
                 .map(|action| Event::now("container", &format!("{action}: {command}"), actor.clone())),
         );
-        self.options().runtime.exec(request).await
+        Ok(told(self.options().runtime.exec(request).await?, own, Of::Exec))
     }
 }
 

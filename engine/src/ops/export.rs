@@ -19,7 +19,9 @@ impl Engine {
                 layer: record.name.clone(),
                 source,
             })?;
-            out.flush().map_err(Error::io("write", "the archive"))
+            out.flush().map_err(Error::io("write", "the archive"))?;
+            engine.tell_of(&record, "export");
+            Ok(())
         })
         .await
     }

@@ -64,6 +64,7 @@ pub mod stats;
 pub mod stop;
 mod stubs;
 pub mod tag;
+pub(crate) mod told;
 pub mod top;
 pub mod tree;
 pub mod update;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::events::Actor;
 use crate::filter;
 use crate::ops::images::ImageSummary;
 use crate::ops::ps::PsRequest;
@@ -80,13 +81,16 @@ impl Engine {
         .await?;
         if request.containers {
             self.prune_containers(&request, &mut pruned).await?;
+            self.tell_prune("container", pruned.reclaimed);
         }
         if request.images != PruneImages::Keep {
             self.prune_images(&request, &mut pruned).await?;
         }
         self.blocking(move |engine| {
             if request.volumes != PruneVolumes::Keep {
+                let before = pruned.reclaimed;
                 engine.prune_volumes(&request, &mut pruned)?;
+                engine.tell_prune("volume", pruned.reclaimed - before);
             }
             if request.build_cache {
                 engine.store().write(Flush::Later, build_cache::disown)?;
@@ -97,10 +101,23 @@ impl Engine {
             engine.store().collect_uploads()?;
             pruned.images.extend(layers_in(&swept));
             pruned.reclaimed += swept.bytes();
+            // Layers of images and of steps are swept together, and what came back is told once.
+            let images = request.images != PruneImages::Keep;
+            if images {
+                engine.tell_prune("image", swept.bytes());
+            }
+            if request.build_cache {
+                engine.tell_prune("builder", if images { 0 } else { swept.bytes() });
+            }
             pruned.build_cache = swept.steps;
             Ok(pruned)
         })
         .await
+    }
+
+    /// Tells that things of a kind were pruned, which have no ID together.
+    pub(crate) fn tell_prune(&self, kind: &str, reclaimed: u64) {
+        self.tell(kind, "prune", Actor::default().with("reclaimed", reclaimed));
     }
 
     async fn prune_containers(&self, request: &PruneRequest, pruned: &mut Pruned) -> Result<()> {

@@ -54,7 +54,11 @@ impl Engine {
         if let Observed::Settled(state) = observe(&directories)? {
             return Ok(state);
         }
-        bury(record, &directories)?;
+        if let Some(code) = bury(record, &directories)? {
+            // Nobody else does: the monitor would have.
+            self.teller(record).tell("die", &[("exitCode", code.to_string())]);
+            self.teller(record).tell_end();
+        }
         self.release_networks(&directories.run);
         match observe(&directories)? {
             Observed::Settled(state) => Ok(state),
@@ -136,8 +140,8 @@ impl Engine {
     }
 }
 
-/// Ends what a dead monitor left running and records the end.
-fn bury(record: &ContainerRecord, directories: &Directories) -> Result<()> {
+/// Ends what a dead monitor left running and records the end. Returns the status of a process that was left.
+fn bury(record: &ContainerRecord, directories: &Directories) -> Result<Option<i32>> {
     let state = end_orphan(&directories.run);
     clear_cgroup(&record.id);
     for file in ["state.json", "attach.sock", "runtime.json", crate::runtime::NETWORK_LINK] {
@@ -145,6 +149,7 @@ fn bury(record: &ContainerRecord, directories: &Directories) -> Result<()> {
     }
     tracing::warn!(container = record.id, "the container's monitor died");
     let error = Some("the container's monitor died, or the machine was restarted".to_owned());
+    let left = state.as_ref().is_some_and(|state| state.restarting.is_none());
     let exit = match state {
         // There was no process, so its end is known.
         Some(RunState { restarting: Some(ended), restarts, .. }) => ExitRecord { error, restarts, ..ended },
@@ -157,7 +162,8 @@ fn bury(record: &ContainerRecord, directories: &Directories) -> Result<()> {
             finished_at: Timestamp::now().to_string(),
         },
     };
-    write(&directories.state.join(EXIT), &exit)
+    write(&directories.state.join(EXIT), &exit)?;
+    Ok(left.then_some(exit.code))
 }
 
 /// Kills the first process of a container without a monitor. Its process ID counts only with its start time.

@@ -1,7 +1,9 @@
 //! `rm`: the row first, durably; then the snapshot, the volumes made for it, and the directories.
 
 use crate::container::{ContainerRecord, VolumeMount};
+use crate::events::{Actor, Event};
 use crate::store::containers::{self, remove_directory};
+use crate::store::volumes::LOCAL;
 use crate::store::{Flush, volumes};
 use crate::{Engine, Error, Kind, Result};
 
@@ -84,7 +86,9 @@ impl Engine {
             tracing::warn!(container = record.id, %error, "left to recovery");
         }
         if known {
-            self.tell_of(record, "destroy");
+            let volumes = gone.iter().map(|volume| Event::now("volume", "destroy", Actor::volume(volume, LOCAL)));
+            let container = Event::now("container", "destroy", Actor::container(record));
+            self.tell_all(&volumes.chain([container]).collect::<Vec<_>>());
         }
         if known { Ok(()) } else { Err(Error::refused(Kind::NotFound, format!("no such container: `{}`", record.id))) }
     }

@@ -8,6 +8,7 @@ use super::prepare::INIT;
 use crate::bundle::host::Host;
 use crate::container::ContainerRecord;
 use crate::ops::networking::Connected;
+use crate::ops::told::{Of, told};
 use crate::runtime::{Descriptors, HealthRequest, RESTART, STOPPED, Session, SessionEvent, SessionInput, StartRequest};
 use crate::storage::{Chain, Volatility};
 use crate::store::container_state::{BUNDLE, EXIT, FAILURE, StartFailure, write};
@@ -89,6 +90,9 @@ impl Engine {
         claim: Claim,
         options: StartOptions,
     ) -> Result<Started> {
+        if !options.detach {
+            self.tell_of(&record, "attach");
+        }
         let connected = self.join_networks(&record).await;
         let prepared = self.blocking(move |engine| {
             let request = connected.and_then(|connected| engine.prepare(&record, &chain, options, connected));
@@ -103,6 +107,7 @@ impl Engine {
         match started {
             Ok(session) => {
                 drop(claim);
+                let session = told(session, self.teller(&record), Of::Container);
                 Ok(Started { id, session, tty, stdin_open })
             }
             Err(error) => {

@@ -198,9 +198,9 @@ pub(crate) fn check_spec(name: &str, spec: &VolumeSpec) -> Result<()> {
     Ok(())
 }
 
-/// Records a volume that a container mounts; one that is known stays.
-pub(crate) fn insert(db: &Transaction<'_>, volume: &VolumeMount, created: &str) -> Result<()> {
-    add(db, &of_mount(volume, created)).map(drop)
+/// Records a volume that a container mounts; false when it is known, and stays.
+pub(crate) fn insert(db: &Transaction<'_>, volume: &VolumeMount, created: &str) -> Result<bool> {
+    add(db, &of_mount(volume, created))
 }
 
 /// The row of a volume that is made because a container mounts it.

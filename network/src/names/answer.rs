@@ -145,6 +145,7 @@ mod tests {
             endpoint: Endpoint {
                 network_id: "n".into(),
                 network: "front".into(),
+                driver: Default::default(),
                 id: String::new(),
                 interface: "eth0".into(),
                 mac: String::new(),

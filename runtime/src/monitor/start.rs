@@ -188,7 +188,11 @@ impl<'a> Launcher<'a> {
         // That the checks cannot be recorded, on a full disk, must not end a container that runs.
         relay.begin(pid, streams, Watch::begin(request).unwrap_or_default());
         if let Some(teller) = &request.events {
-            teller.tell("start", &[]);
+            if restarts == 0 {
+                teller.tell_start();
+            } else {
+                teller.tell("start", &[]);
+            }
         }
         Ok(Running { runtime, pid, cgroups, started_at, begun: Instant::now() })
     }
@@ -261,6 +265,10 @@ fn watch<'a>(
             }
         }
     };
+    // Whoever waits for the end hears of it before he tells what he made of it.
+    if let Some(teller) = &request.events {
+        teller.tell_end();
+    }
     let recorded = record::write(&request.state_dir.join("exit.json"), &exit);
     let cleaned = clean(request, outside);
     drop(held);

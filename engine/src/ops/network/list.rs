@@ -121,7 +121,7 @@ impl Engine {
         Ok(used)
     }
 
-    fn predefined(&self, name: &str) -> NetworkRecord {
+    pub(crate) fn predefined(&self, name: &str) -> NetworkRecord {
         let identity = format!("{} {name}", self.store().id());
         NetworkRecord {
             id: mica_layer::Digest::sha256_of(identity.as_bytes()).hex().to_owned(),

@@ -56,6 +56,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.tell_prune("network", 0);
         Ok(pruned)
     }
 }

@@ -10,7 +10,7 @@ use crate::sh;
 type Check = fn(&Ground) -> Result<()>;
 
 /// All of them.
-pub const ALL: [(&str, Check); 10] = [
+pub const ALL: [(&str, Check); 11] = [
     ("out through the host's address", outward),
     ("published ports", published),
     ("ranges, datagrams, exposed ports", ranges),
@@ -19,6 +19,7 @@ pub const ALL: [(&str, Check); 10] = [
     ("isolation", isolation),
     ("IPv6", ipv6),
     ("connect, disconnect, macvlan, container:", connecting),
+    ("events", events),
     ("build", build),
     ("ends, and other people's rules", ends),
 ];
@@ -230,6 +231,26 @@ fn connecting(ground: &Ground) -> Result<()> {
     ground.mica("network rm one two vlan").map(drop)
 }
 
+fn events(ground: &Ground) -> Result<()> {
+    for network in ["first", "second", "third"] {
+        ground.mica(&format!("network create {network}"))?;
+    }
+    ground.web("--name web --network first --network second")?;
+    ground.mica("network disconnect first web")?;
+    ground.mica("network connect third web")?;
+    ground.mica("rm -f web")?;
+    let line = "events --since 0 --until 0s --filter event=connect --filter event=disconnect \
+                --filter network=first --filter network=second --filter network=third --format";
+    let told = ground.mica(&format!("{line} {{{{.Action}}}}:{{{{.Actor.Attributes.name}}}}"))?.replace('\n', " ");
+    // What it is in at its end is what it lets go.
+    equal(
+        "events",
+        &told,
+        "connect:first connect:second disconnect:first connect:third disconnect:second disconnect:third",
+    )?;
+    ground.mica("network rm first second third").map(drop)
+}
+
 fn build(ground: &Ground) -> Result<()> {
     let context = ground.path("context");
     fs_err::create_dir_all(&context)?;
@@ -246,8 +267,7 @@ fn build(ground: &Ground) -> Result<()> {
 
 fn ends(ground: &Ground) -> Result<()> {
     ground.web("--name web -p 8080:80")?;
-    let network = ground.mica("network create front").map(drop);
-    network?;
+    ground.mica("network create front")?;
     ground.web("--name named --network front")?;
     let before = Ground::links()?;
     for container in ["web", "named"] {
