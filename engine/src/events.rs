@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::ContainerRecord;
 use crate::network::{Endpoint, NetworkRecord, NetworkState};
+use crate::runtime::NAME;
 
 /// How long a file becomes before it is renamed.
 const LONG: u64 = 4 << 20;
@@ -144,7 +145,7 @@ impl Event {
 impl Teller {
     /// Tells something about the container. That it cannot be told is no failure of what happened.
     pub fn tell(&self, action: &str, attributes: &[(&str, String)]) {
-        let actor = attributes.iter().fold(self.actor.clone(), |actor, (key, value)| actor.with(key, value));
+        let actor = attributes.iter().fold(self.container(), |actor, (key, value)| actor.with(key, value));
         append(&self.path, &[Event::now("container", action, actor)]).ok();
     }
 
@@ -168,6 +169,14 @@ impl Teller {
         }));
         if !events.is_empty() {
             append(&self.path, &events).ok();
+        }
+    }
+
+    /// The container, by the name that it has at this moment.
+    fn container(&self) -> Actor {
+        match fs_err::read_to_string(self.run_dir.join(NAME)) {
+            Ok(name) => self.actor.clone().with("name", name),
+            Err(_) => self.actor.clone(),
         }
     }
 

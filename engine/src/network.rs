@@ -40,6 +40,9 @@ pub trait Network: Send + Sync + std::fmt::Debug {
     /// Forgets a container that does not run: the addresses it had are free. Blocks for some microseconds.
     fn release(&self, endpoints: &[Endpoint]);
 
+    /// Makes it known in its networks that a running container has the names of these places, and the container's own.
+    fn rename(&self, container: &Party, endpoints: &[Endpoint]) -> Result<()>;
+
     /// The network as it is up on this machine, with the subnets chosen for it; `None` when it is not up.
     fn running(&self, network: &str) -> Result<Option<NetworkRecord>>;
 
@@ -192,7 +195,7 @@ impl NetworkState {
 }
 
 /// A container's place in a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The network's ID.
     pub network_id: String,

@@ -25,6 +25,9 @@ pub const RESTART: &str = "restart.json";
 /// The name below `run_dir` by which a bundle names the network namespace that its container joins.
 pub const NETWORK_LINK: &str = "netns";
 
+/// The name below `run_dir` of a container that was renamed since it started, for what its monitor tells from then on.
+pub const NAME: &str = "name";
+
 /// Starts, signals and enters containers.
 #[async_trait]
 pub trait Runtime: Send + Sync + std::fmt::Debug {

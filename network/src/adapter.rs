@@ -174,6 +174,14 @@ impl Network for KernelNetwork {
         }
     }
 
+    fn rename(&self, container: &Party, endpoints: &[Endpoint]) -> EngineResult<()> {
+        for endpoint in endpoints {
+            let member = Member { container: container.clone(), endpoint: endpoint.clone() };
+            lease::replace(&self.place.of(&endpoint.network_id), &member)?;
+        }
+        Ok(())
+    }
+
     fn running(&self, network: &str) -> EngineResult<Option<NetworkRecord>> {
         Ok(self.place.running(network)?)
     }

@@ -91,6 +91,17 @@ pub fn take(directory: &Path, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Resu
     Err(Error::refused(Kind::Unavailable, format!("no free address is left in `{range}`")))
 }
 
+/// Writes down other names of a container that lives. Whoever reads meanwhile finds those before or those after.
+pub fn replace(directory: &Path, member: &Member) -> Result<()> {
+    let Some((address, _)) = member.endpoint.ipv4 else { return Ok(()) };
+    let path = directory.join("members").join(address.to_string());
+    // Not among the members, where it would be one.
+    let new = directory.join(format!("{address}.new"));
+    let text = serde_json::to_vec(member).map_err(|source| Error::Record { path: path.clone(), source })?;
+    fs_err::write(&new, text).map_err(Error::file("write", &new))?;
+    fs_err::rename(&new, &path).map_err(Error::file("write", &path))
+}
+
 /// Forgets an address whose container does not run.
 pub fn release(directory: &Path, address: Ipv4Addr) {
     let path = directory.join("members").join(address.to_string());

@@ -8,7 +8,7 @@ use mica_engine::build::{BuildHost, BuildOutcome, BuildProgress, BuildRequest, B
 use mica_engine::image::ImageConfig;
 use mica_engine::manifest::{Descriptor, Document};
 use mica_engine::network::{
-    AttachRequest, Attachment, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkRecord,
+    AttachRequest, Attachment, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkRecord, Party,
 };
 use mica_engine::registry::{BlobSink, Registry, SearchRequest, SearchResult, Upload};
 use mica_engine::runtime::{Descriptors, ExecRequest, Runtime, Session, StartRequest};
@@ -42,6 +42,10 @@ impl Network for Nothing {
     }
 
     fn release(&self, _endpoints: &[Endpoint]) {}
+
+    fn rename(&self, _container: &Party, _endpoints: &[Endpoint]) -> Result<()> {
+        Ok(())
+    }
 
     fn running(&self, _network: &str) -> Result<Option<NetworkRecord>> {
         Ok(None)

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio as ChildStdio};
 use std::time::Instant;
 
 use mica_engine::Kind;
-use mica_engine::runtime::{Descriptors, ExitRecord, NETWORK_LINK, RunState, StartRequest};
+use mica_engine::runtime::{Descriptors, ExitRecord, NAME, NETWORK_LINK, RunState, StartRequest};
 use mica_runtime::frame::Frame;
 use mica_runtime::request::RuntimeRecord;
 use nix::sys::signal::{Signal, kill};
@@ -100,7 +100,7 @@ fn prepare(request: &StartRequest, came: &Descriptors) -> Result<(OwnedFd, Outsi
     for directory in ["libcontainer", "oci"] {
         fs_err::remove_dir_all(request.run_dir.join(directory)).ok();
     }
-    for file in ["state.json", "attach.sock", "paused"] {
+    for file in ["state.json", "attach.sock", "paused", NAME] {
         fs_err::remove_file(request.run_dir.join(file)).ok();
     }
     if let Some(path) = &request.init {
@@ -343,7 +343,7 @@ fn write_init(path: &Path) -> Result<(), Failure> {
 /// Removes everything but the lock file, whose existence means nothing.
 fn clean(request: &StartRequest, outside: Outside) -> Result<(), Failure> {
     let left = outside.leave();
-    for file in ["state.json", "runtime.json", "attach.sock", NETWORK_LINK] {
+    for file in ["state.json", "runtime.json", "attach.sock", NETWORK_LINK, NAME] {
         fs_err::remove_file(request.run_dir.join(file)).ok();
     }
     for file in &request.transient {

@@ -138,6 +138,22 @@ fn names(ground: &Ground) -> Result<()> {
             .unwrap_or_default(),
         "nameserver 127.0.0.11",
     )?;
+    // Another name is known at once, by those who ask and by what is told.
+    let hosts = ground.mica("exec web cat /etc/hosts")?;
+    ground.mica("rename web site")?;
+    let said = ground.mica("run --rm --network front base nslookup site")?;
+    ensure!(said.contains("172.18.0."), "the new name is not known:\n{said}");
+    let said = ground.try_mica(&format!("run --rm --network front --dns {NEIGHBOUR} base nslookup web"))?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    ensure!(!said.contains("172.18.0.2"), "the old name is still known:\n{said}");
+    ensure!(ground.mica("run --rm --network front base nslookup www")?.contains("172.18.0."), "the alias is gone");
+    ensure!(ground.mica("network inspect front")?.contains("\"site\""), "inspect shows the old name");
+    equal("hosts", &ground.mica("exec site cat /etc/hosts")?, &hosts)?;
+    sh::run(&mut sh::command(&["kill", "-9", &ground.pid("site")?]))?;
+    let told = || ground.mica("events --since 0 --until 0s --filter event=die --format {{.Actor.Attributes.name}}");
+    Ground::until("its end is told by its new name", || Ok(told()?.lines().any(|name| name == "site")))?;
+    ground.mica("rename site web")?;
+    ground.mica("start web")?;
     // The container may serve names itself, on every address.
     ground.mica("exec -d web nc -l -p 53 -e /bin/true")?;
     ensure!(ground.mica("exec web nslookup web")?.contains("172.18.0."), "a name server inside is in the way");
