@@ -130,7 +130,18 @@ fn privileged_containers_remember_what_they_asked_of_networks() {
     store.mica(&["network", "connect", "back", "web"]).fails(1, "already exists in network back");
     let networks = || store.mica(&["ps", "-a", "--format", "{{.Networks}}"]).ok();
     assert_eq!(networks(), "front,back");
-    assert_eq!(store.mica(&["ps", "-aq", "--filter", "network=back"]).ok().lines().count(), 1);
+    let back = store.mica(&["network", "inspect", "-f", "{{.Id}}", "back"]).ok();
+    for (filter, count) in [
+        ("network=back", 1),
+        (&format!("network={}", &back[..12]), 1),
+        ("expose=7000", 1),
+        ("expose=80-90/tcp", 1),
+        ("expose=7001", 0),
+        ("publish=8000", 0),
+    ] {
+        let found = store.mica(&["ps", "-aq", "--filter", filter]).ok();
+        assert_eq!(found.lines().count(), count, "{filter}");
+    }
     store.mica(&["network", "disconnect", "front", "web"]).ok();
     assert_eq!(networks(), "back");
     store.mica(&["network", "disconnect", "front", "web"]).fails(1, "is not connected to network front");

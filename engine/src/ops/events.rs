@@ -20,8 +20,24 @@ use crate::{Engine, Error, Result, filter};
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Lines that wait for whoever shows them.
 const QUEUE: usize = 256;
-/// The keys that filters have.
-const KEYS: [&str; 9] = ["container", "event", "health_status", "image", "label", "network", "scope", "type", "volume"];
+/// The keys that filters have. Of the last six nothing ever happens here.
+const KEYS: [&str; 15] = [
+    "container",
+    "event",
+    "health_status",
+    "image",
+    "label",
+    "network",
+    "scope",
+    "type",
+    "volume",
+    "daemon",
+    "config",
+    "node",
+    "plugin",
+    "secret",
+    "service",
+];
 
 /// Which events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,14 +1,17 @@
 //! `ps` and `inspect`: containers with their states, chosen by filters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mica_layer::{DiffId, Digest};
 
 use super::measure::Writer;
-use crate::container::{ContainerRecord, ContainerState, HEALTH, Health, MountSource, NetworkMode};
+use crate::container::{
+    ContainerPort, ContainerRecord, ContainerState, HEALTH, Health, MountSource, NetworkMode, parse_expose,
+};
 use crate::filter;
-use crate::network::NetworkState;
+use crate::network::{Binding, NetworkState};
+use crate::ops::networking::exposed;
 use crate::store::container_state::{Shelf, read, restarts};
 use crate::store::containers::{self, Unread};
 use crate::store::images;
@@ -154,7 +157,9 @@ impl Engine {
             if self.is_finished(&summary.record, &summary.state) && self.clear_finished(&summary.record.id)? {
                 continue;
             }
-            let wanted = filters.match_state(&summary.state) && filters.match_health(summary.health.as_ref());
+            let wanted = filters.match_state(&summary.state)
+                && filters.match_health(summary.health.as_ref())
+                && filters.match_ports(&summary)?;
             if wanted && (any_state || summary.state.is_running()) {
                 found.push(summary);
             }
@@ -171,6 +176,14 @@ impl Engine {
             for name in filters.values.get(key).into_iter().flatten() {
                 let found = self.store().find_container(name)?;
                 names.extend(rows.iter().filter(|row| row.id == found.id).map(|row| row.created.clone()));
+            }
+        }
+        for network in filters.values.get_mut("network").into_iter().flatten() {
+            match self.find_network(network) {
+                Ok(found) => *network = found.name,
+                // A container may name a network that is gone.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::InvalidInput) => {}
+                Err(error) => return Err(error),
             }
         }
         for image in filters.values.get("ancestor").into_iter().flatten() {
@@ -198,13 +211,32 @@ struct Filters {
     before: Vec<String>,
     since: Vec<String>,
     ancestors: Vec<(Digest, Vec<DiffId>)>,
+    published: BTreeSet<ContainerPort>,
+    exposed: BTreeSet<ContainerPort>,
+    is_task: Option<bool>,
 }
 
 impl Filters {
     fn parse(words: &[String]) -> Result<Filters> {
         const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
-        const KEYS: [&str; 11] =
-            ["ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume"];
+        const KEYS: [&str; 15] = [
+            "ancestor",
+            "before",
+            "exited",
+            "expose",
+            "health",
+            "id",
+            "is-task",
+            "isolation",
+            "label",
+            "name",
+            "network",
+            "publish",
+            "since",
+            "status",
+            "volume",
+        ];
+        const ISOLATIONS: [&str; 3] = ["default", "process", "hyperv"];
         const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let mut filters = Filters::default();
         for word in words {
@@ -215,10 +247,17 @@ impl Filters {
                 "status" => STATES.contains(&value),
                 "health" => HEALTHS.contains(&value),
                 "exited" => value.parse::<i32>().is_ok(),
+                "isolation" => ISOLATIONS.contains(&value),
                 _ => true,
             };
             if !fits {
                 return Err(wrong());
+            }
+            match key {
+                "publish" => filters.published.extend(parse_expose(value)?),
+                "expose" => filters.exposed.extend(parse_expose(value)?),
+                "is-task" => filters.is_task = Some(filter::boolean(key, value)?),
+                _ => {}
             }
             filters.values.entry(key.to_owned()).or_default().push(value.to_owned());
         }
@@ -236,9 +275,25 @@ impl Filters {
             && self.all("label", |value| label_matches(record, value))
             && self.any("network", |value| is_on(record, value))
             && self.any("volume", |value| mounts(record, value))
+            // Tasks are of swarms, and the other isolations of Windows.
+            && self.is_task != Some(true)
+            && self.any("isolation", |value| value == "default")
             && self.any("ancestor", |_| self.descends(record))
             && self.any("before", |_| self.before.iter().any(|created| record.created < *created))
             && self.any("since", |_| self.since.iter().any(|created| record.created > *created))
+    }
+
+    /// Ports are those of the machine that are published now, or those that the container says it listens on. As with Docker
+    /// one of either kind is enough.
+    fn match_ports(&self, summary: &ContainerSummary) -> Result<bool> {
+        if self.published.is_empty() && self.exposed.is_empty() {
+            return Ok(true);
+        }
+        let is_published = |binding: &Binding| {
+            self.published.contains(&ContainerPort { protocol: binding.container.protocol, port: binding.port })
+        };
+        Ok(summary.network.ports.iter().any(is_published)
+            || (!self.exposed.is_empty() && exposed(&summary.record)?.iter().any(|port| self.exposed.contains(port))))
     }
 
     fn match_state(&self, state: &ContainerState) -> bool {
@@ -365,15 +420,65 @@ mod tests {
             (vec!["volume=/srv"], true),
             (vec!["volume=/data", "network=none"], true),
             (vec!["network=host"], false),
+            (vec!["is-task=false", "isolation=default"], true),
+            (vec!["is-task=true"], false),
+            (vec!["isolation=hyperv"], false),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
             let filters = Filters::parse(&words).unwrap();
             assert_eq!(filters.match_record(&record()) && filters.match_state(&exited), wanted, "{words:?}");
         }
-        for word in ["nope=1", "status", "status=asleep", "exited=x", ""] {
+        for word in [
+            "nope=1",
+            "status",
+            "status=asleep",
+            "exited=x",
+            "publish=http",
+            "expose=9-1",
+            "is-task=x",
+            "isolation=x",
+            "",
+        ] {
             assert_eq!(Filters::parse(&[word.to_owned()]).unwrap_err().kind(), Kind::InvalidInput, "{word}");
         }
         assert_eq!(Filters::parse(&["nope=1".to_owned()]).unwrap_err().to_string(), "invalid filter `nope`");
+    }
+
+    #[test]
+    fn ports_are_those_of_the_machine_or_those_listened_on() {
+        let binding = |text: &str| {
+            let port = crate::container::parse_publish(text).unwrap().remove(0);
+            let address = std::net::Ipv4Addr::UNSPECIFIED.into();
+            Binding { container: port.container, address, port: port.host.unwrap().0 }
+        };
+        let mut record = record();
+        record.spec.expose = parse_expose("7000/udp").unwrap();
+        let summary = ContainerSummary {
+            record,
+            state: ContainerState::Created { failure: None },
+            directory: PathBuf::new(),
+            network: NetworkState { ports: vec![binding("8080:80"), binding("53:5353/udp")], ..Default::default() },
+            volumes: PathBuf::new(),
+            size: None,
+            health: None,
+            restarts: 0,
+        };
+        for (words, wanted) in [
+            (vec![], true),
+            (vec!["publish=8080"], true),
+            (vec!["publish=8080/tcp"], true),
+            (vec!["publish=8080/udp"], false),
+            (vec!["publish=80"], false),
+            (vec!["publish=8000-8100"], true),
+            (vec!["publish=50-60/udp"], true),
+            (vec!["expose=7000/udp"], true),
+            (vec!["expose=7000"], false),
+            (vec!["publish=1", "expose=6999-7001/udp"], true),
+            (vec!["publish=1", "publish=8080"], true),
+        ] {
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            assert_eq!(Filters::parse(&words).unwrap().match_ports(&summary).unwrap(), wanted, "{words:?}");
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ fn published(ground: &Ground) -> Result<()> {
         &ground.mica("ps --format {{.Ports}}")?,
         "0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp, [::1]:8082->80/tcp",
     )?;
+    for (filter, wanted) in [("publish=8080", "web"), ("publish=8000-8081/tcp", "web"), ("publish=80", "")] {
+        equal(filter, &ground.mica(&format!("ps --filter {filter} --format {{{{.Names}}}}"))?, wanted)?;
+    }
     equal("port", &ground.mica("port web 80")?, "0.0.0.0:8080\n127.0.0.1:8081\n[::1]:8082")?;
     ground.refused(125, "Bind for [::1]:8082 failed", "run --rm -p [::1]:8082:80 base true")?;
     ground.refused(125, "knows no SCTP", "run --rm -p [::1]:8083:80/sctp base true")?;
