@@ -6,6 +6,7 @@
 //! where its fields are read, in `storage-loader`.
 
 mod archive;
+mod dns;
 mod layer;
 mod policy;
 mod registry;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "challenge", run: registry::challenge },
     Target { name: "config", run: archive::config },
     Target { name: "credentials", run: registry::credentials },
+    Target { name: "dns", run: dns::question },
     Target { name: "dockerfile", run: text::dockerfile },
     Target { name: "dockerignore", run: text::dockerignore },
     Target { name: "layer", run: layer::plain },

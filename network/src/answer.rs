@@ -1,4 +1,4 @@
-//! What is known here: the containers of the networks that this one is in, by name and by address, and the host.
+//! What `mica-names` answers: the containers of the networks that its own is in, by name and by address, and the host.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,9 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use mica_engine::network::{Member, NetworkState};
-use mica_network::lease;
-use mica_network::serve::Names;
+
+use crate::lease;
+use crate::serve::Names;
 
 /// How long an answer holds, in seconds. Containers come and go.
 const TTL: u32 = 5;
@@ -27,13 +28,20 @@ pub enum Answer {
 
 /// What a container can know, at one moment.
 #[derive(Debug, Default)]
-struct Known {
-    state: NetworkState,
-    members: Vec<Member>,
+pub struct Known {
+    /// How it is connected.
+    pub state: NetworkState,
+    /// Who is in its networks.
+    pub members: Vec<Member>,
 }
 
 /// Answers a question, or says who may.
 pub fn answer(names: &Names, question: &[u8]) -> Answer {
+    answer_from(|| know(names), question)
+}
+
+/// Answers a question from what is known, which is looked for only where there is a question.
+pub fn answer_from(known: impl FnOnce() -> Known, question: &[u8]) -> Answer {
     let Ok(message) = Message::from_vec(question) else { return Answer::Nothing };
     if message.metadata.message_type != MessageType::Query {
         return Answer::Nothing;
@@ -44,7 +52,7 @@ pub fn answer(names: &Names, question: &[u8]) -> Answer {
     if message.metadata.op_code != OpCode::Query {
         return reply(&message, ResponseCode::NotImp, Vec::new());
     }
-    let known = know(names);
+    let known = known();
     match look_up(&known, query) {
         Some(records) => reply(&message, ResponseCode::NoError, records),
         // Nothing of an internal network leads outside, and neither do its questions (CVE-2024-29018).

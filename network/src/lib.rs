@@ -6,6 +6,7 @@
 //! publish.rs   ports: reserved by sockets, led by a table that goes with its socket
 //! inside.rs    a container's namespace and what is in it
 //! serve.rs     starting names/, the name server of containers in networks that were created
+//! answer.rs    what it answers, a function of what is known and of a question
 //! carry.rs     starting ports/, which carries connections where packet rules cannot lead them
 //! around.rs    the namespace around all of it for a user without privileges
 //! helper.rs    how names/ and ports/ are started and told what to do
@@ -16,6 +17,7 @@
 //! ports.
 
 mod adapter;
+pub mod answer;
 pub mod around;
 pub mod carry;
 pub mod error;

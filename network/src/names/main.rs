@@ -4,7 +4,6 @@
 //! Its standard input brings one line of JSON with two sockets of the container's namespace. It ends when the other end of
 //! that input is closed, or when the process ends whose descriptor came as the third.
 
-mod answer;
 mod forward;
 mod receive;
 mod serve;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mica_network::answer::{Answer, answer, failure};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::answer::{Answer, answer, failure};
 use crate::forward::{self, Transport};
 use crate::receive::Request;
 
