@@ -97,6 +97,10 @@ pub struct NetworkRecord {
     pub internal: bool,
     /// Docker's flag for swarms, kept and shown.
     pub attachable: bool,
+    /// True when its containers have no names in it.
+    pub nameless: bool,
+    /// Who is asked for names that are not of this network, by containers that name nobody themselves.
+    pub name_servers: Vec<IpAddr>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Options of the driver.
@@ -107,6 +111,11 @@ impl NetworkRecord {
     /// True for the network that every store has: without names, as Docker has it.
     pub fn is_default(&self) -> bool {
         self.name == crate::container::DEFAULT_NETWORK
+    }
+
+    /// True when its containers find each other by their names.
+    pub fn has_names(&self) -> bool {
+        !self.is_default() && !self.nameless
     }
 
     /// The IPv4 subnet, once one was chosen.
@@ -129,6 +138,9 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Where containers' addresses are taken from; the whole subnet when `None`.
     pub range: Option<IpNet>,
+    /// Addresses that others have, by what they are called. No container gets one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, IpAddr>,
 }
 
 /// A container that is to be connected, before it starts.

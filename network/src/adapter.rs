@@ -110,6 +110,7 @@ impl Network for KernelNetwork {
         Ok(self
             .there(move |this| {
                 let options = Options::parse(&wanted)?;
+                options.refuse_unknown()?;
                 if wanted.driver == NetworkDriver::Macvlan {
                     if options.parent.is_none() {
                         let message =
@@ -260,7 +261,8 @@ impl KernelNetwork {
         let (mut ups, mut leases, mut state) = (Vec::new(), Vec::new(), NetworkState::default());
         for (index, (network, spec)) in request.endpoints.iter().enumerate() {
             let up = self.place.bring_up(&kernel, network)?;
-            let (lease, endpoint) = self.place_in(&up, &request.container, spec, format!("eth{index}"), &state)?;
+            let interface = format!("{}{index}", Options::of(network).prefix());
+            let (lease, endpoint) = self.place_in(&up, &request.container, spec, interface, &state)?;
             leases.push(lease);
             state.endpoints.push(endpoint);
             ups.push(up);
@@ -280,10 +282,10 @@ impl KernelNetwork {
         }
         state.host =
             ups.iter().find(|up| up.record.driver == NetworkDriver::Bridge).and_then(|up| host::gateway(&up.record));
-        let own_names = ups.iter().any(|up| !up.record.is_default())
+        let own_names = ups.iter().any(|up| up.record.has_names())
             || (request.name_servers.is_empty() && resolvers::only_loopback());
         let (namespace, socket) = inside::unshare()?;
-        let leading = leading(ups.iter().map(|up| &up.record));
+        let leading = leading(&request.endpoints);
         for (index, (up, endpoint)) in ups.iter().zip(&state.endpoints).enumerate() {
             let routes = if leading == Some(index) { Routes::Default } else { Routes::Own };
             inside::connect(&kernel, &socket, namespace.as_fd(), up, endpoint, routes)?;
@@ -308,7 +310,9 @@ impl KernelNetwork {
         let kernel = Kernel::open()?;
         let up = self.place.bring_up(&kernel, &request.network)?;
         let taken = |name: &String| request.state.endpoints.iter().any(|endpoint| endpoint.interface == *name);
-        let interface = (0..).map(|number| format!("eth{number}")).find(|name| !taken(name)).unwrap_or_default();
+        let options = Options::of(&request.network);
+        let names = (0..).map(|number| format!("{}{number}", options.prefix()));
+        let interface = names.into_iter().find(|name| !taken(name)).unwrap_or_default();
         let (lease, endpoint) = self.place_in(&up, &request.container, &request.endpoint, interface, &request.state)?;
         let process = |pid: i32| {
             rustix::process::Pid::from_raw(pid)
@@ -321,7 +325,7 @@ impl KernelNetwork {
         let has_way_out = request.state.endpoints.iter().any(|endpoint| endpoint.gateway.is_some());
         let routes = if has_way_out { Routes::Own } else { Routes::Default };
         inside::connect(&kernel, &socket, namespace.as_fd(), &up, &endpoint, routes)?;
-        let serving = if request.state.name_server.is_none() && !up.record.is_default() {
+        let serving = if request.state.name_server.is_none() && up.record.has_names() {
             let names = self.names_of(&request.container, request.name_servers);
             Some(Serving { names, sockets: inside::name_sockets()?, monitor: process(request.monitor)? })
         } else {
@@ -360,7 +364,7 @@ impl KernelNetwork {
             network: record.name.clone(),
             driver: record.driver,
             id: random_id(),
-            interface,
+            interface: spec.interface.clone().unwrap_or(interface),
             mac: spec.mac.clone().unwrap_or_else(|| shown(link::mac_of(address))),
             ipv4: Some((address, subnet.subnet.prefix_len())),
             gateway: outward(subnet.gateway).and_then(ipv4_only),
@@ -369,10 +373,14 @@ impl KernelNetwork {
                 IpAddr::V6(gateway) => Some(gateway),
                 IpAddr::V4(_) => None,
             }),
-            names: if record.is_default() { Vec::new() } else { names(container, spec) },
+            names: if record.has_names() { names(container, spec) } else { Vec::new() },
         };
         if state.endpoints.iter().any(|other| other.network_id == endpoint.network_id) {
             let message = format!("endpoint with name {} already exists in network {}", container.name, record.name);
+            return Err(Error::refused(Kind::Conflict, message));
+        }
+        if state.endpoints.iter().any(|other| other.interface == endpoint.interface) {
+            let message = format!("two interfaces of the container would be called `{}`", endpoint.interface);
             return Err(Error::refused(Kind::Conflict, message));
         }
         lease.fill(&Member { container: container.clone(), endpoint: endpoint.clone() })?;
@@ -389,9 +397,11 @@ fn leads_out(network: &NetworkRecord) -> bool {
     network.driver == NetworkDriver::Bridge && !network.internal
 }
 
-/// The network that a container's default route leads through: the first that leads anywhere.
-fn leading<'a>(networks: impl Iterator<Item = &'a NetworkRecord>) -> Option<usize> {
-    networks.enumerate().find(|(_, network)| !network.internal).map(|(index, _)| index)
+/// The network that a container's default route leads through: of those that lead anywhere the one with the highest priority,
+/// and of several the first.
+fn leading(endpoints: &[(NetworkRecord, EndpointSpec)]) -> Option<usize> {
+    let outward = endpoints.iter().enumerate().filter(|(_, (network, _))| !network.internal);
+    outward.max_by_key(|(index, (_, spec))| (spec.gateway_priority, std::cmp::Reverse(*index))).map(|(index, _)| index)
 }
 
 fn ipv6_of(

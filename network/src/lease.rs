@@ -4,7 +4,7 @@
 //! monitor lives. So an address is never lost to somebody who died, and nobody has to clean up for it to be free.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,8 @@ pub fn take(directory: &Path, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Resu
     let gateway = subnet.gateway;
     let usable = |address: Ipv4Addr| {
         let edge = whole.prefix_len() < 31 && (address == whole.network() || address == whole.broadcast());
-        whole.contains(&address) && !edge && gateway != Some(address.into())
+        let others = subnet.others.values().any(|other| *other == IpAddr::V4(address));
+        whole.contains(&address) && !edge && !others && gateway != Some(address.into())
     };
     if let Some(address) = wanted {
         if !usable(address) {
@@ -191,7 +192,12 @@ mod tests {
     use super::*;
 
     fn subnet() -> Subnet {
-        Subnet { subnet: "10.9.0.0/29".parse().unwrap(), gateway: Some("10.9.0.1".parse().unwrap()), range: None }
+        Subnet {
+            subnet: "10.9.0.0/29".parse().unwrap(),
+            gateway: Some("10.9.0.1".parse().unwrap()),
+            range: None,
+            others: Default::default(),
+        }
     }
 
     #[test]
@@ -213,6 +219,15 @@ mod tests {
         );
         drop(first);
         assert_eq!(take(None).unwrap().address.to_string(), "10.9.0.2");
+    }
+
+    #[test]
+    fn addresses_of_others_are_given_to_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let others = [("router".to_owned(), "10.9.0.2".parse().unwrap())].into();
+        let subnet = Subnet { others, ..subnet() };
+        assert_eq!(super::take(directory.path(), &subnet, None).unwrap().address.to_string(), "10.9.0.3");
+        assert!(super::take(directory.path(), &subnet, Some("10.9.0.2".parse().unwrap())).is_err());
     }
 
     #[test]

@@ -38,10 +38,17 @@ pub fn settle(mut record: NetworkRecord, pools: &[Pool], taken: &[IpNet]) -> Res
     }
     if record.ipv4().is_none() {
         let subnet = choose(pools, taken)?;
-        record.subnets.insert(0, Subnet { subnet: subnet.into(), gateway: None, range: None });
+        record
+            .subnets
+            .insert(0, Subnet { subnet: subnet.into(), gateway: None, range: None, others: Default::default() });
     }
     if record.ipv6 && record.ipv6().is_none() {
-        record.subnets.push(Subnet { subnet: unique_local(&record.id).into(), gateway: None, range: None });
+        record.subnets.push(Subnet {
+            subnet: unique_local(&record.id).into(),
+            gateway: None,
+            range: None,
+            others: Default::default(),
+        });
     }
     if record.subnets.iter().filter(|subnet| subnet.subnet.addr().is_ipv4()).count() > 1
         || record.subnets.iter().filter(|subnet| subnet.subnet.addr().is_ipv6()).count() > 1
@@ -123,6 +130,7 @@ mod tests {
             subnet: subnet.parse().unwrap(),
             gateway: gateway.map(|text| text.parse().unwrap()),
             range: range.map(|text| text.parse().unwrap()),
+            others: std::collections::BTreeMap::new(),
         });
         NetworkRecord { id: "0123456789abcdef".repeat(4), ipv6, subnets: subnets.collect(), ..Default::default() }
     }

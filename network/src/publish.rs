@@ -20,6 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, lis
 use crate::error::{Error, Result};
 use crate::nft::expression::{Side, Verdict, address_in, family_of, redirect_to, to_port, to_this_machine, verdict};
 use crate::nft::{Attributes, Batch, Chain, Family, Hook, Lifetime, message};
+use crate::options::Options;
 
 /// `dstnat`.
 const DESTINATION_NAT: i32 = -100;
@@ -65,11 +66,12 @@ struct Place {
 /// Reserves ports on the host for a container with this place in its network.
 pub fn reserve(ports: &[PortSpec], network: &NetworkRecord, reach: Reach) -> Result<Reserved> {
     let ipv6 = network.ipv6().is_some();
+    let binding = Options::of(network).binding.map(IpAddr::V4);
     let mut reserved = Reserved::default();
     let mut loopback = None;
     for port in ports {
         let protocol = port.container.protocol;
-        let addresses = match port.address {
+        let addresses = match port.address.or(binding) {
             None => {
                 let both = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
                 both.into_iter().take(if ipv6 { 2 } else { 1 }).collect()
@@ -92,7 +94,11 @@ pub fn reserve(ports: &[PortSpec], network: &NetworkRecord, reach: Reach) -> Res
         let place = |address: IpAddr| Place { address, carried: is_carried(protocol, address, reach) && few };
         let mut places: Vec<Place> = addresses.iter().copied().map(place).collect();
         // To be published everywhere means at that address too, which the network knows nothing of.
-        if port.address.is_none() && !ipv6 && place(LOOPBACK).carried && *loopback.get_or_insert_with(has_loopback) {
+        if port.address.or(binding).is_none()
+            && !ipv6
+            && place(LOOPBACK).carried
+            && *loopback.get_or_insert_with(has_loopback)
+        {
             places.push(place(LOOPBACK));
         }
         let (number, sockets) = one_of(port, &places)?;

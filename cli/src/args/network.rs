@@ -71,6 +71,12 @@ pub struct Create {
     /// Part of a subnet that addresses are taken from (may be repeated)
     #[arg(long = "ip-range", value_name = "SUBNET", value_parser = values::subnet)]
     pub ranges: Vec<ipnet::IpNet>,
+    /// Address that something else has, which no container gets (may be repeated)
+    #[arg(long = "aux-address", value_name = "NAME=ADDRESS", value_parser = values::named_address)]
+    pub others: Vec<(String, IpAddr)>,
+    /// Give containers IPv4 addresses, as every network does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = values::ipv4)]
+    pub ipv4: Option<bool>,
     /// Give containers IPv6 addresses
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub ipv6: Option<bool>,
@@ -80,6 +86,21 @@ pub struct Create {
     /// Accepted and shown, as Docker does outside of swarms
     #[arg(long)]
     pub attachable: bool,
+    /// Give containers no names in it
+    #[arg(long)]
+    pub disable_dns: bool,
+    /// Name server for other names (may be repeated)
+    #[arg(long = "dns", value_name = "ADDRESS")]
+    pub name_servers: Vec<IpAddr>,
+    /// Name of its bridge, or of the interface that a macvlan stands on
+    #[arg(long, value_name = "NAME")]
+    pub interface_name: Option<String>,
+    /// Where it is: local
+    #[arg(long, value_name = "SCOPE", value_parser = values::scope)]
+    pub scope: Option<String>,
+    /// Who gives addresses: default
+    #[arg(long, value_name = "DRIVER", value_parser = values::ipam_driver)]
+    pub ipam_driver: Option<String>,
     /// Set a label (may be repeated)
     #[arg(long = "label", value_name = "NAME[=VALUE]")]
     pub labels: Vec<String>,

@@ -6,8 +6,12 @@ pub fn explain(flag: &str) -> Option<String> {
     let reason = match name {
         "link" => "put both containers into a network of their own (`mica network create`), where they have names",
         "link-local-ip" => "give the container an address of its network with `--ip`",
-        "aux-address" => "name the free part of the subnet with `--ip-range`",
-        "ipam-driver" | "ipam-opt" | "config-from" | "config-only" | "ingress" => "networks are of this machine alone",
+        "ipam-opt" => "addresses are given by mica itself, which takes no options for it",
+        "config-from" | "config-only" | "ingress" => "networks are of this machine alone",
+        "route" => "the default route and those to the container's own networks are the ones there are",
+        "driver-opt" | "gw-priority" => {
+            "give it when the container is made, as in `--network name=NETWORK,gw-priority=1`"
+        }
         "secret" | "ssh" | "cache-from" | "cache-to" | "output" | "build-context" | "metadata-file" | "push"
         | "attest" | "provenance" | "sbom" | "squash" | "allow" | "check" | "call" | "no-cache-filter" | "builder" => {
             "the builder does not have it yet"

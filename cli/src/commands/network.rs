@@ -32,17 +32,25 @@ pub(super) async fn run(context: &Context, command: &NetworkCommand) -> anyhow::
 }
 
 async fn create(context: &Context, args: &Create) -> anyhow::Result<()> {
+    let mut options = spec::labels(&[], &args.options)?;
+    if let Some(name) = &args.interface_name {
+        let option = if args.driver == "macvlan" { "parent" } else { "com.docker.network.bridge.name" };
+        options.insert(option.to_owned(), name.clone());
+    }
     let request = NetworkRequest {
         name: args.name.clone(),
         driver: args.driver.clone(),
         subnets: args.subnets.clone(),
         gateways: args.gateways.clone(),
         ranges: args.ranges.clone(),
+        others: args.others.iter().cloned().collect(),
         ipv6: args.ipv6.unwrap_or(false),
         internal: args.internal,
         attachable: args.attachable,
+        nameless: args.disable_dns,
+        name_servers: args.name_servers.clone(),
         labels: spec::labels(&[], &args.labels)?,
-        options: spec::labels(&[], &args.options)?,
+        options,
     };
     output::line(context.engine()?.create_network(request).await?.id)
 }
@@ -54,6 +62,7 @@ async fn connect(context: &Context, args: &Connect) -> anyhow::Result<()> {
         ip: args.ip,
         ip6: args.ip6,
         mac: args.mac_address.clone(),
+        ..EndpointSpec::default()
     };
     Ok(context.engine()?.connect_network(&args.container, endpoint).await?)
 }

@@ -62,6 +62,9 @@ pub fn details(found: &NetworkDetails) -> Value {
             if let Some(gateway) = subnet.gateway {
                 config.insert("Gateway".into(), gateway.to_string().into());
             }
+            if !subnet.others.is_empty() {
+                config.insert("AuxiliaryAddresses".into(), json!(subnet.others));
+            }
             config.into()
         })
         .collect();
@@ -211,7 +214,8 @@ fn place(record: &ContainerRecord, name: &str, endpoint: Option<&Endpoint>) -> V
         "IPAMConfig": ipam,
         "Links": null,
         "Aliases": aliases,
-        "DriverOpts": null,
+        "DriverOpts": asked.and_then(|place| place.interface.as_ref()).map(|name| json!({ "com.docker.network.endpoint.ifname": name })),
+        "GwPriority": asked.map_or(0, |place| place.gateway_priority),
         "NetworkID": endpoint.map(|endpoint| endpoint.network_id.as_str()).unwrap_or_default(),
         "DNSNames": endpoint.map(|endpoint| &endpoint.names).filter(|names| !names.is_empty()),
     });

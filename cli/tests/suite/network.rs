@@ -29,6 +29,11 @@ fn privileged_networks_are_created_listed_and_removed() {
         "-o",
         "com.docker.network.driver.mtu=1400",
         "--attachable",
+        "--aux-address",
+        "router=10.213.5.1",
+        "--scope=local",
+        "--ipam-driver=default",
+        "--ipv4",
         "front",
     ];
     let id = store.mica(&line).ok();
@@ -38,7 +43,8 @@ fn privileged_networks_are_created_listed_and_removed() {
     assert_eq!(front["Name"], "front");
     assert_eq!(
         front["IPAM"]["Config"],
-        json!([{ "Subnet": "10.213.0.0/16", "IPRange": "10.213.5.0/24", "Gateway": "10.213.0.254" }])
+        json!([{ "Subnet": "10.213.0.0/16", "IPRange": "10.213.5.0/24", "Gateway": "10.213.0.254",
+            "AuxiliaryAddresses": { "router": "10.213.5.1" } }])
     );
     assert_eq!(
         (&front["Driver"], &front["Scope"], &front["Attachable"]),
@@ -69,11 +75,25 @@ fn privileged_networks_are_created_listed_and_removed() {
         (&["--subnet", "10.214.0.0/16", "--gateway", "10.1.0.1", "x"], "no matching subnet for gateway"),
         (&["-d", "overlay", "x"], "could not find a network driver `overlay`"),
         (&["-d", "macvlan", "--subnet", "10.215.0.0/16", "x"], "-o parent=NAME"),
+        (&["--subnet", "10.214.0.0/16", "--aux-address", "a=10.1.0.1", "x"], "no matching subnet for aux-address"),
+        (&["-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "x"], "the gateway mode `routed`"),
+        (&["-o", "com.docker.network.bridge.nonsense=1", "x"], "means nothing here"),
         (&["-o", "mtu=9", "x"], "invalid value of network option `mtu`"),
         (&["host"], "predefined host network"),
         (&["../x"], "invalid network name"),
     ] {
         store.mica(&[&["network", "create"], args].concat()).fails(1, words);
+    }
+    for (args, words) in [
+        (&["--scope", "swarm", "x"][..], "networks are of this machine alone"),
+        (&["--ipv4=false", "x"], "networks without IPv4 are not there"),
+        (&["--ipam-driver", "dhcp", "x"], "addresses are given by mica itself"),
+        (&["--ipam-opt", "a=b", "x"], "takes no options for it"),
+        (&["--config-only", "x"], "networks are of this machine alone"),
+        (&["--ingress", "x"], "networks are of this machine alone"),
+        (&["--route", "10.2.0.0/16,10.1.0.1", "x"], "the ones there are"),
+    ] {
+        store.mica(&[&["network", "create"], args].concat()).fails(125, words);
     }
     store.mica(&["network", "rm", "bridge"]).fails(1, "pre-defined network");
     store.mica(&["network", "rm", "nope"]).fails(1, "network nope not found");

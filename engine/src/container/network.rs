@@ -38,6 +38,16 @@ pub struct EndpointSpec {
     pub ip6: Option<Ipv6Addr>,
     /// Its link address, six octets in hexadecimal between colons.
     pub mac: Option<String>,
+    /// The name of the interface inside; the next free one when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The default route leads through the network with the highest.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_priority: i32,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 impl EndpointSpec {
@@ -115,8 +125,9 @@ pub enum NetworkChoice {
     Endpoint(EndpointSpec),
 }
 
-/// `--network none|host|container:NAME|NETWORK[:KEY=VALUE,…]`, or Docker's `name=NETWORK,KEY=VALUE,…`. The keys are `alias`,
-/// `ip`, `ip6` and `mac`.
+/// `--network none|host|container:NAME|NETWORK[:KEY=VALUE,…]`, or Docker's `name=NETWORK,KEY=VALUE,…`. The keys are Docker's
+/// `alias`, `ip`, `ip6`, `mac-address`, `gw-priority` and of `driver-opt` the name of the interface, and Podman's `mac` and
+/// `interface_name`.
 pub fn parse_network(text: &str) -> Result<NetworkChoice> {
     let mode = match text {
         "none" => Some(NetworkMode::None),
@@ -148,6 +159,29 @@ pub fn parse_network(text: &str) -> Result<NetworkChoice> {
                 endpoint.ip6 = Some(value.parse().map_err(|_| invalid(format!("invalid IPv6 address: `{value}`")))?);
             }
             "mac" | "mac-address" => endpoint.mac = Some(parse_mac(value)?),
+            "interface_name" => endpoint.interface = Some(interface(value)?),
+            "gw-priority" => {
+                let wrong = |_| invalid(format!("invalid gw-priority: `{value}`"));
+                endpoint.gateway_priority = value.parse().map_err(wrong)?;
+            }
+            "driver-opt" => match value.strip_prefix("com.docker.network.endpoint.ifname=") {
+                Some(name) => endpoint.interface = Some(interface(name)?),
+                None => {
+                    return Err(Error::refused(
+                        Kind::Unsupported,
+                        format!(
+                            "`driver-opt={value}` means nothing here: the one option of a place in a network is \
+                                 `com.docker.network.endpoint.ifname=NAME`"
+                        ),
+                    ));
+                }
+            },
+            "link-local-ip" => {
+                return Err(Error::refused(
+                    Kind::Unsupported,
+                    "there are no link-local addresses in networks here: give the container one of its network with `ip=`",
+                ));
+            }
             _ => return Err(wrong()),
         }
     }
@@ -155,6 +189,15 @@ pub fn parse_network(text: &str) -> Result<NetworkChoice> {
         return Err(invalid(format!("`--network {text}` names no network")));
     }
     Ok(NetworkChoice::Endpoint(endpoint))
+}
+
+/// The name of an interface, as the kernel takes it.
+fn interface(name: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || [".", "..", "lo"].contains(&name) {
+        return Err(invalid(format!("invalid name of an interface: `{}`", name.escape_debug())));
+    }
+    Ok(name.to_owned())
 }
 
 /// A link address of one interface, in lower case.
@@ -259,13 +302,32 @@ mod tests {
                 "name=front,alias=a",
                 NetworkChoice::Endpoint(EndpointSpec { aliases: vec!["a".into()], ..endpoint("front") }),
             ),
+            (
+                "name=front,gw-priority=-5,driver-opt=com.docker.network.endpoint.ifname=net0",
+                NetworkChoice::Endpoint(EndpointSpec {
+                    interface: Some("net0".into()),
+                    gateway_priority: -5,
+                    ..endpoint("front")
+                }),
+            ),
         ] {
             assert_eq!(parse_network(text).unwrap(), wanted, "{text}");
         }
-        for text in
-            ["", "container:", "front:what=1", "front:ip=x", "alias=a", "front:mac=01:00:00:00:00:00", ":ip=1.2.3.4"]
-        {
+        for text in [
+            "",
+            "container:",
+            "front:what=1",
+            "front:ip=x",
+            "alias=a",
+            "front:mac=01:00:00:00:00:00",
+            ":ip=1.2.3.4",
+            "name=front,gw-priority=x",
+            "front:interface_name=a/b",
+        ] {
             assert_eq!(parse_network(text).unwrap_err().kind(), Kind::InvalidInput, "{text}");
+        }
+        for text in ["name=front,link-local-ip=169.254.1.1", "name=front,driver-opt=a=b"] {
+            assert_eq!(parse_network(text).unwrap_err().kind(), Kind::Unsupported, "{text}");
         }
     }
 

@@ -47,7 +47,10 @@ impl Engine {
         for endpoint in &spec.networks {
             endpoints.push((self.ready_network(&endpoint.network).await?, endpoint.clone()));
         }
-        let name_servers = name_servers(spec)?;
+        let mut name_servers = name_servers(spec)?;
+        if name_servers.is_empty() {
+            name_servers.extend(endpoints.iter().flat_map(|(network, _)| &network.name_servers));
+        }
         let run_dir = container.run_dir.clone();
         private_directory(&run_dir)?;
         let request = AttachRequest { container, endpoints, ports, name_servers };

@@ -25,12 +25,18 @@ pub struct NetworkRequest {
     pub gateways: Vec<IpAddr>,
     /// Parts of the subnets that addresses are taken from.
     pub ranges: Vec<IpNet>,
+    /// Addresses of others, each of one of the subnets.
+    pub others: BTreeMap<String, IpAddr>,
     /// Give containers IPv6 addresses.
     pub ipv6: bool,
     /// Let nothing lead out of it.
     pub internal: bool,
     /// Docker's flag for swarms.
     pub attachable: bool,
+    /// Give containers no names in it.
+    pub nameless: bool,
+    /// Who is asked for other names.
+    pub name_servers: Vec<IpAddr>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Options of the driver.
@@ -73,8 +79,21 @@ impl Engine {
 }
 
 fn record(request: NetworkRequest) -> Result<NetworkRecord> {
-    let NetworkRequest { name, driver, subnets, gateways, ranges, ipv6, internal, attachable, labels, options } =
-        request;
+    let NetworkRequest {
+        name,
+        driver,
+        subnets,
+        gateways,
+        ranges,
+        others,
+        ipv6,
+        internal,
+        attachable,
+        nameless,
+        name_servers,
+        labels,
+        options,
+    } = request;
     let driver = match driver.as_str() {
         "" | "bridge" => NetworkDriver::Bridge,
         "macvlan" => NetworkDriver::Macvlan,
@@ -83,25 +102,18 @@ fn record(request: NetworkRequest) -> Result<NetworkRecord> {
                 .with_hint("the drivers are `bridge` and `macvlan`"));
         }
     };
-    let mut places: Vec<Subnet> =
-        subnets.iter().map(|subnet| Subnet { subnet: *subnet, gateway: None, range: None }).collect();
+    let mut places: Vec<Subnet> = subnets
+        .iter()
+        .map(|subnet| Subnet { subnet: *subnet, gateway: None, range: None, others: BTreeMap::new() })
+        .collect();
     for gateway in gateways {
-        match places.iter_mut().find(|place| place.subnet.contains(&gateway)) {
-            Some(place) => place.gateway = Some(gateway),
-            None => {
-                let message = format!("no matching subnet for gateway {gateway}");
-                return Err(Error::refused(Kind::InvalidInput, message));
-            }
-        }
+        place_of(&mut places, gateway.into(), &format!("gateway {gateway}"))?.gateway = Some(gateway);
     }
     for range in ranges {
-        match places.iter_mut().find(|place| place.subnet.contains(&range)) {
-            Some(place) => place.range = Some(range),
-            None => {
-                let message = format!("no matching subnet for range {range}");
-                return Err(Error::refused(Kind::InvalidInput, message));
-            }
-        }
+        place_of(&mut places, range, &format!("range {range}"))?.range = Some(range);
+    }
+    for (called, address) in others {
+        place_of(&mut places, address.into(), &format!("aux-address {address}"))?.others.insert(called, address);
     }
     Ok(NetworkRecord {
         id: crate::bundle::random_id(),
@@ -112,9 +124,17 @@ fn record(request: NetworkRequest) -> Result<NetworkRecord> {
         ipv6,
         internal,
         attachable,
+        nameless,
+        name_servers,
         labels,
         options,
     })
+}
+
+/// The subnet that something was said of: the first that holds it.
+fn place_of<'a>(places: &'a mut [Subnet], within: IpNet, what: &str) -> Result<&'a mut Subnet> {
+    let found = places.iter_mut().find(|place| place.subnet.contains(&within));
+    found.ok_or_else(|| Error::refused(Kind::InvalidInput, format!("no matching subnet for {what}")))
 }
 
 fn check_name(name: &str) -> Result<()> {

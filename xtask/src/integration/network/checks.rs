@@ -10,7 +10,7 @@ use crate::sh;
 type Check = fn(&Ground) -> Result<()>;
 
 /// All of them.
-pub const ALL: [(&str, Check); 11] = [
+pub const ALL: [(&str, Check); 12] = [
     ("out through the host's address", outward),
     ("published ports", published),
     ("ranges, datagrams, exposed ports", ranges),
@@ -19,6 +19,7 @@ pub const ALL: [(&str, Check); 11] = [
     ("isolation", isolation),
     ("IPv6", ipv6),
     ("connect, disconnect, macvlan, container:", connecting),
+    ("options", options),
     ("events", events),
     ("build", build),
     ("ends, and other people's rules", ends),
@@ -248,6 +249,35 @@ fn connecting(ground: &Ground) -> Result<()> {
     equal("a macvlan", &seen, "192.0.2.77")?;
     ground.mica("rm -f web late")?;
     ground.mica("network rm one two vlan").map(drop)
+}
+
+fn options(ground: &Ground) -> Result<()> {
+    let prefix = "com.docker.network";
+    ground.mica(&format!(
+        "network create -o {prefix}.container_iface_prefix=net -o {prefix}.bridge.host_binding_ipv4=127.0.0.1 \
+         --interface-name br-it --subnet 10.78.0.0/24 --aux-address router=10.78.0.2 --dns {NEIGHBOUR} opted"
+    ))?;
+    ground.mica("network create --disable-dns --subnet 10.79.0.0/24 mute")?;
+    ground.web("--name web --network opted -p 8080:80")?;
+    ensure!(Ground::links()?.contains(&"br-it".to_owned()), "the bridge has another name");
+    equal("the address of somebody else", &ground.address("web", "opted")?, "10.78.0.3")?;
+    equal("the name of an interface", &ground.mica("exec web ls /sys/class/net")?, "lo\nnet0")?;
+    equal("where ports are published", &ground.mica("port web 80")?, "127.0.0.1:8080")?;
+    equal("a port of the network's address, from outside", &Ground::from_outside(HOST, 8080)?, "nobody")?;
+    equal("the same from the host", &Ground::from_host("127.0.0.1", 8080)?, "10.78.0.1")?;
+    ensure!(ground.mica("exec web nslookup example.org")?.contains(&ANSWER.to_string()), "`--dns` of the network");
+    let said = ground.mica("run --rm --network mute base cat /etc/resolv.conf")?;
+    ensure!(!said.contains("127.0.0.11"), "a network without names has a name server:\n{said}");
+    let routes = |first: i32, second: i32| {
+        ground.mica(&format!(
+            "run --rm --network name=opted,gw-priority={first} \
+             --network name=mute,gw-priority={second},driver-opt={prefix}.endpoint.ifname=up base ip route"
+        ))
+    };
+    ensure!(routes(0, 0)?.contains("default via 10.78.0.1 dev net0"), "the first network leads out");
+    ensure!(routes(1, 2)?.contains("default via 10.79.0.1 dev up"), "the higher priority leads out");
+    ground.mica("rm -f web")?;
+    ground.mica("network rm opted mute").map(drop)
 }
 
 fn events(ground: &Ground) -> Result<()> {
