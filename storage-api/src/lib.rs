@@ -7,8 +7,8 @@
 //! contract for other languages.
 //!
 //! Reading order: [`driver`] (the verbs), [`args`] and [`caps`] (the values), [`error`], [`host`] (what the engine offers
-//! back), [`layout`], [`tree`], [`copy`], [`changes`] and [`project`] (directory work most drivers share), [`sys`] (kernel calls without a safe wrapper
-//! elsewhere), [`abi`] (the C side).
+//! back), [`layout`], [`tree`], [`copy`], [`changes`] and [`project`] (directory work most drivers share), [`idmap`] and
+//! [`userns`] (mapped ids), [`sys`] (kernel calls without a safe wrapper elsewhere), [`abi`] (the C side).
 //!
 //! Deliberately absent: async, logging frameworks, tar, images, the names users see, the environment.
 
@@ -20,11 +20,13 @@ pub mod copy;
 pub mod driver;
 pub mod error;
 pub mod host;
+pub mod idmap;
 pub mod key;
 pub mod layout;
 pub mod project;
 pub mod sys;
 pub mod tree;
+pub mod userns;
 
 pub use args::{
     Change, ChangeKind, CheckLevel, Flow, Left, MountArgs, MountFlags, ObjectKind, OpenArgs, StageArgs, StageKind,

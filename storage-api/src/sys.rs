@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 bitflags::bitflags! {
     /// Attributes of a mount, `MOUNT_ATTR_*`.
@@ -66,6 +67,47 @@ pub fn write_back(file: BorrowedFd<'_>) -> Result<(), Errno> {
     match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } {
         0 => Ok(()),
         _ => Err(last_errno()),
+    }
+}
+
+/// Does work as the owner of the files that it makes, with all capabilities that this thread has.
+///
+/// The kernel refuses with EOVERFLOW to make a file on a mount with mapped ids for an owner whom the mapping does not have, and
+/// root of the machine is one.
+pub fn as_owner<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Errno> {
+    let _back = Owner::become_owner(uid, gid)?;
+    Ok(work())
+}
+
+/// The way back to root and to all capabilities, which is also taken when the work panics.
+struct Owner(CapabilitySets);
+
+impl Owner {
+    fn become_owner(uid: u32, gid: u32) -> Result<Self, Errno> {
+        let had = capabilities(None)?;
+        let back = Self(had);
+        set_file_owner(uid, gid);
+        // An owner other than root loses the capabilities that are about files, and they are wanted.
+        set_capabilities(None, had)?;
+        Ok(back)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        set_file_owner(0, 0);
+        // It had them a moment ago, and nothing was taken from the permitted set meanwhile.
+        let _ = set_capabilities(None, self.0);
+    }
+}
+
+/// Both calls are about this thread alone, and tell no failure: what is made afterwards says it.
+#[expect(unsafe_code, reason = "setfsuid(2) and setfsgid(2) are not in rustix")]
+fn set_file_owner(uid: u32, gid: u32) {
+    // SAFETY: two numbers go in, and no memory is touched. The C library does not carry these two over to other threads.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
     }
 }
 

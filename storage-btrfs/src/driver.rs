@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mica_storage_api::changes::tell;
+use mica_storage_api::idmap;
 use mica_storage_api::layout::{Layout, filesystem_name, open_dir};
 use mica_storage_api::sys::{MountAttr, mount_setattr};
 use mica_storage_api::{
@@ -24,6 +25,9 @@ use crate::subvolume;
 /// The read-only subvolume that is the view of no layers.
 const EMPTY: &str = "empty";
 
+const MAPPED: &str = ", ids mapped";
+const UNMAPPED: &str = ", ids not mapped";
+
 /// The btrfs driver on one root.
 #[derive(Debug)]
 pub struct Btrfs {
@@ -40,11 +44,18 @@ impl StorageDriver for Btrfs {
     type Stage = BtrfsStage;
 
     fn open(_: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
-        if let Some(option) = args.options.iter().find(|option| **option != "quota=simple") {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("unknown storage option `{option}`: the btrfs driver knows `quota=simple`"),
-            ));
+        let (mut quota, mut mapped) = (false, None);
+        for option in args.options {
+            match (*option, option.strip_prefix("probed=").and_then(maps_ids)) {
+                ("quota=simple", _) => quota = true,
+                (_, Some(known)) => mapped = Some(known),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        format!("unknown storage option `{option}`: the btrfs driver knows `quota=simple`"),
+                    ));
+                }
+            }
         }
         let backing_fs = filesystem_name(args.root)?;
         if backing_fs != "btrfs" {
@@ -60,19 +71,25 @@ impl StorageDriver for Btrfs {
         // Also the probe: whoever may not create subvolumes here hears of it now.
         let empty = open_empty(args)?;
         let mut quotas = Quotas::find(args.root)?;
-        if !args.options.is_empty() {
+        if quota {
             quotas = quotas.enable(args.root)?;
         }
         // Making a snapshot commits the transaction with all that was named before.
         let mut caps = Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::REFLINK | Caps::RW_DURABLE;
         caps.set(Caps::CHANGES, !args.rootless);
+        let mapped = !args.rootless && mapped.unwrap_or_else(|| idmap::works(args.root));
+        caps.set(Caps::IDMAP_LOWER | Caps::IDMAP_UPPER, mapped);
         caps.set(Caps::QUOTA_BYTES, quotas.groups().is_ok());
         let info = Info {
             caps,
             max_parents: 0,
             whiteout: Whiteout::Direct,
             backing_fs,
-            detail: if quotas.groups().is_ok() { "snapshots, simple quotas" } else { "snapshots" }.to_owned(),
+            detail: format!(
+                "snapshots{}{}",
+                if quotas.groups().is_ok() { ", simple quotas" } else { "" },
+                if mapped { MAPPED } else { UNMAPPED }
+            ),
         };
         Ok((Self { layout: Arc::new(layout), empty, quotas: Arc::new(quotas), rootless: args.rootless }, info))
     }
@@ -88,9 +105,6 @@ impl StorageDriver for Btrfs {
     }
 
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
-        if args.idmap_userns.is_some() {
-            return Err(Error::unsupported("mapping the ids of a mount"));
-        }
         if args.selinux_label.is_some() {
             return Err(Error::unsupported("labelling a mount, which is a property of the whole file system,"));
         }
@@ -100,16 +114,17 @@ impl StorageDriver for Btrfs {
                 format!("unknown mount option `{option}`: the btrfs driver has none"),
             ));
         }
+        let ids = args.idmap_userns;
         match (args.rw_id, args.parents.first()) {
             (Some(id), _) => {
                 let attributes =
                     if args.flags.contains(MountFlags::READONLY) { MountAttr::RDONLY } else { MountAttr::empty() };
-                clone_mount(subvolume::open(&self.layout, ObjectKind::Rw, id)?.as_fd(), attributes)
+                clone_mount(subvolume::open(&self.layout, ObjectKind::Rw, id)?.as_fd(), attributes, ids)
             }
             (None, Some(&top)) => {
-                clone_mount(subvolume::open(&self.layout, ObjectKind::Layer, top)?.as_fd(), MountAttr::RDONLY)
+                clone_mount(subvolume::open(&self.layout, ObjectKind::Layer, top)?.as_fd(), MountAttr::RDONLY, ids)
             }
-            (None, None) => clone_mount(self.empty.as_fd(), MountAttr::RDONLY),
+            (None, None) => clone_mount(self.empty.as_fd(), MountAttr::RDONLY, ids),
         }
     }
 
@@ -158,8 +173,17 @@ impl StorageDriver for Btrfs {
     }
 }
 
+/// What the driver's line about itself says of mapped ids, which an engine that has seen it may give back in place of another
+/// probe. Whether there are quotas can change, and is cheap to see.
+fn maps_ids(detail: &str) -> Option<bool> {
+    [true, false].into_iter().find(|mapped| detail.ends_with(if *mapped { MAPPED } else { UNMAPPED }))
+}
+
 /// Reads would otherwise write access times into every shared leaf, and unshare it.
-fn clone_mount(subvolume: BorrowedFd<'_>, attributes: MountAttr) -> Result<OwnedFd> {
+fn clone_mount(subvolume: BorrowedFd<'_>, attributes: MountAttr, ids: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    if let Some(userns) = ids {
+        return idmap::clone_mapped(subvolume, attributes | MountAttr::NOATIME, userns);
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = open_tree(subvolume, "", flags).during(|| "clone the mount of a subvolume")?;
     mount_setattr(mount.as_fd(), attributes | MountAttr::NOATIME, None)

@@ -107,6 +107,16 @@ impl Ground<'_> {
         Ok(Mounted { mount: self.driver.mount(&args).doing(|| format!("mount `{}`", rw.unwrap_or("a view")))? })
     }
 
+    /// Mounts a writable tree or a view with the ids that a user namespace maps.
+    pub(crate) fn mount_mapped(&self, rw: Option<&str>, parents: &[&str], ids: &OwnedFd) -> Outcome<Mounted> {
+        let parents = keys(parents)?;
+        let parents: Vec<_> = parents.iter().map(KeyBuf::as_key).collect();
+        let rw_id = rw.map(key).transpose()?;
+        let args = MountArgs { rw_id, idmap_userns: Some(ids.as_fd()), ..MountArgs::view(&parents) };
+        let mount = self.driver.mount(&args).doing(|| format!("mount `{}` with mapped ids", rw.unwrap_or("a view")))?;
+        Ok(Mounted { mount })
+    }
+
     /// The tree a read-only view shows.
     pub(crate) fn read_view(&self, parents: &[&str]) -> Outcome<Tree> {
         Tree::read(self.view(parents)?.fd())

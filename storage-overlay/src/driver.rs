@@ -14,12 +14,18 @@ use mica_storage_api::{
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::changes;
+use crate::mapped::Mapped;
 use crate::options::Options;
 use crate::probe;
 use crate::root_dir;
 use crate::stack::{Interface, Lower, Stack, Upper};
-use crate::stage::{OverlayStage, UPPER, open_writable_tree};
+use crate::stage::{OverlayStage, UPPER, WORK, WritableTree, open_writable_tree};
 use crate::volatile::Use;
+
+/// What `Layout` calls the directories of layers and of writable trees, and the one that stays empty.
+const LAYERS: &str = "layers";
+const RW: &str = "rw";
+const EMPTY: &str = "empty";
 
 /// The overlay driver on one root.
 #[derive(Debug)]
@@ -61,6 +67,7 @@ impl StorageDriver for Overlay {
         };
         let mut caps = Caps::INDEPENDENT_LAYERS | Caps::CHANGES | Caps::PROMOTE | Caps::DETACHED_MOUNT | Caps::USERNS;
         caps.set(Caps::VOLATILE, found.volatile);
+        caps.set(Caps::IDMAP_LOWER | Caps::IDMAP_UPPER, found.mapped);
         caps.set(Caps::REFLINK, reflinks(args.root));
         // A new rw object is a few empty directories. These file systems have one journal with one order; on btrfs an fsync
         // of one file brings no other file's name along.
@@ -94,34 +101,21 @@ impl StorageDriver for Overlay {
             project::enforced(self.root.as_fd())?;
         }
         OverlayStage::begin(Arc::clone(&self.layout), args, whiteout_style(self.userxattr), |parents| {
-            self.view(parents, None)
+            self.view(parents, None, None)
         })
     }
 
     fn mount(&self, args: &MountArgs<'_>) -> Result<OwnedFd> {
-        if args.idmap_userns.is_some() {
-            return Err(Error::unsupported("mapping the ids of a mount"));
-        }
         if let Some(option) = args.options.first() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("unknown mount option `{option}`: the overlay driver has none"),
             ));
         }
-        let Some(id) = args.rw_id else { return self.view(args.parents, args.selinux_label) };
-        let read_only = args.flags.contains(MountFlags::READONLY);
-        let volatile = self.volatile && args.flags.contains(MountFlags::VOLATILE);
-        let next = match (read_only, volatile) {
-            (true, _) => Use::Read,
-            (false, true) => Use::Volatile,
-            (false, false) => Use::Durable,
+        let Some(mapped) = args.idmap_userns.map(|userns| Mapped::new(self.root.as_fd(), userns)).transpose()? else {
+            return self.mount_on(args, None);
         };
-        let tree = open_writable_tree(&self.layout, id, next)?;
-        // Nothing will be written, so there is nothing to flush, and no mark is wanted.
-        let upper = Upper { dir: tree.upper.as_fd(), work: tree.work.as_fd(), volatile: volatile && !read_only };
-        self.stack(args.parents, args.selinux_label, |stack| {
-            Stack { upper: Some(upper), read_only, ..stack }.mount(self.interface)
-        })
+        self.mount_on(args, Some(&mapped)).map_err(Mapped::explain)
     }
 
     fn changes(
@@ -131,7 +125,7 @@ impl StorageDriver for Overlay {
         yield_change: &mut dyn FnMut(&Change<'_>) -> Flow,
     ) -> Result<()> {
         let upper = open_writable_tree(&self.layout, rw_id, Use::Look)?.upper;
-        let view = self.view(parents, None)?;
+        let view = self.view(parents, None, None)?;
         let below = open_dir(view.as_fd(), ".").during(|| "open the view of the parents")?;
         changes::walk(upper, below, whiteout_style(self.userxattr), yield_change)
     }
@@ -180,19 +174,50 @@ impl StorageDriver for Overlay {
 }
 
 impl Overlay {
+    /// The mount of an object or of a chain, on the driver's directories as they are or with their ids mapped.
+    fn mount_on(&self, args: &MountArgs<'_>, mapped: Option<&Mapped>) -> Result<OwnedFd> {
+        let Some(id) = args.rw_id else { return self.view(args.parents, args.selinux_label, mapped) };
+        let read_only = args.flags.contains(MountFlags::READONLY);
+        let volatile = self.volatile && args.flags.contains(MountFlags::VOLATILE);
+        let next = match (read_only, volatile) {
+            (true, _) => Use::Read,
+            (false, true) => Use::Volatile,
+            (false, false) => Use::Durable,
+        };
+        let mut tree = open_writable_tree(&self.layout, id, next)?;
+        if let Some(mapped) = mapped {
+            tree = WritableTree {
+                upper: mapped.dir(&format!("{RW}/{id}/{UPPER}"))?,
+                work: mapped.dir(&format!("{RW}/{id}/{WORK}"))?,
+            };
+        }
+        // Nothing will be written, so there is nothing to flush, and no mark is wanted.
+        let upper = Upper { dir: tree.upper.as_fd(), work: tree.work.as_fd(), volatile: volatile && !read_only };
+        self.stack(args.parents, args.selinux_label, mapped, |stack| {
+            Stack { upper: Some(upper), read_only, ..stack }.mount(self.interface)
+        })
+    }
+
     /// A read-only mount of a chain.
-    fn view(&self, parents: &[Key<'_>], selinux_label: Option<&str>) -> Result<OwnedFd> {
+    fn view(&self, parents: &[Key<'_>], selinux_label: Option<&str>, mapped: Option<&Mapped>) -> Result<OwnedFd> {
         if parents.is_empty() {
-            return clone_read_only(self.empty.as_fd());
+            return match mapped {
+                Some(mapped) => clone_read_only(mapped.dir(EMPTY)?.as_fd()),
+                None => clone_read_only(self.empty.as_fd()),
+            };
         }
         let speaker = root_dir::speaker(&self.layout, parents)?;
         if speaker == 0 {
-            return self.stack(parents, selinux_label, |stack| stack.mount(self.interface));
+            return self.stack(parents, selinux_label, mapped, |stack| stack.mount(self.interface));
         }
         let roots = root_dir::open_roots(self.root.as_fd())?;
         root_dir::ensure_like(roots.as_fd(), &self.layout, parents[speaker])?;
+        let roots = match mapped {
+            Some(mapped) => mapped.dir(root_dir::ROOTS)?,
+            None => roots,
+        };
         let root = Lower { parent: roots.as_fd(), name: parents[speaker].as_str() };
-        self.stack(parents, selinux_label, |stack| {
+        self.stack(parents, selinux_label, mapped, |stack| {
             let lowers: Vec<_> = std::iter::once(root).chain(stack.lowers.iter().copied()).collect();
             Stack { lowers: &lowers, ..stack }.mount(self.interface)
         })
@@ -203,6 +228,7 @@ impl Overlay {
         &self,
         parents: &[Key<'_>],
         selinux_label: Option<&str>,
+        mapped: Option<&Mapped>,
         then: impl FnOnce(Stack<'_>) -> Result<T>,
     ) -> Result<T> {
         let most = max_parents(self.interface);
@@ -212,15 +238,20 @@ impl Overlay {
                 format!("{} layers are more than the {most} an overlay mount takes here", parents.len()),
             ));
         }
-        let layers = self.layout.dir(ObjectKind::Layer);
+        let opened = mapped.map(|mapped| Ok::<_, Error>((mapped.dir(LAYERS)?, mapped.dir(EMPTY)?))).transpose()?;
+        let (layers, empty) = match &opened {
+            Some((layers, empty)) => (layers.as_fd(), empty.as_fd()),
+            None => (self.layout.dir(ObjectKind::Layer), self.empty.as_fd()),
+        };
         let lowers: Vec<Lower<'_>> = parents.iter().map(|key| Lower { parent: layers, name: key.as_str() }).collect();
         then(Stack {
             lowers: &lowers,
-            empty: self.empty.as_fd(),
+            empty,
             upper: None,
             read_only: true,
             userxattr: self.userxattr,
             selinux_label,
+            owner: mapped.map(|mapped| mapped.owner),
             root: self.root.as_fd(),
             host: self.host,
         })

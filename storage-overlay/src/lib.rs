@@ -22,6 +22,7 @@
 mod changes;
 mod choices;
 mod driver;
+mod mapped;
 mod options;
 mod probe;
 mod root_dir;

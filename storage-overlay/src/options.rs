@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn known_options_parse_and_others_are_named() {
-        let parsed = Options::parse(&["probed=mounts by classic, volatile", "interface=classic"]);
-        let found = Found { interface: Interface::Classic, volatile: true };
+        let parsed = Options::parse(&["probed=mounts by classic, volatile, ids mapped", "interface=classic"]);
+        let found = Found { interface: Interface::Classic, volatile: true, mapped: true };
         assert_eq!(parsed, Ok(Options { probed: Some(found), interface: Some(Interface::Classic) }));
         for wrong in ["probed=mounts by magic", "probed=", "interface=new", "size=1", "probed", ""] {
             let error = Options::parse(&[wrong]).unwrap_err();

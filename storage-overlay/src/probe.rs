@@ -7,12 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mica_storage_api::host::LockMode;
 use mica_storage_api::layout::open_dir;
+use mica_storage_api::sys::as_owner;
+use mica_storage_api::userns::{self, IdRange};
 use mica_storage_api::{Error, ErrorKind, Host, OpenArgs, Result, ResultExt, Whiteout, tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, fsetxattr, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::changes::is_opaque;
 use crate::driver::whiteout_style;
+use crate::mapped::Mapped;
 use crate::stack::{Interface, Lower, Stack, Upper};
 
 const DIR: &str = "probe";
@@ -22,19 +25,25 @@ const DIR: &str = "probe";
 pub(crate) struct Found {
     pub(crate) interface: Interface,
     pub(crate) volatile: bool,
+    /// Whether the ids of all directories can be mapped.
+    pub(crate) mapped: bool,
 }
 
 impl Found {
     /// The driver's line about itself, which an engine that has seen it may give back in place of another probe.
     pub(crate) fn detail(self) -> String {
-        format!("mounts by {}{}", self.interface.name(), if self.volatile { ", volatile" } else { "" })
+        let volatile = if self.volatile { ", volatile" } else { "" };
+        let mapped = if self.mapped { ", ids mapped" } else { ", ids not mapped" };
+        format!("mounts by {}{volatile}{mapped}", self.interface.name())
     }
 
     /// The same back from the line; `None` when this driver has never said that.
     pub(crate) fn from_detail(detail: &str) -> Option<Self> {
-        let possible =
-            Interface::NEWEST_FIRST.map(|interface| [true, false].map(|volatile| Self { interface, volatile }));
-        possible.into_iter().flatten().find(|found| found.detail() == detail)
+        let both = [true, false];
+        let possible = Interface::NEWEST_FIRST.into_iter().flat_map(|interface| {
+            both.into_iter().flat_map(move |volatile| both.map(|mapped| Self { interface, volatile, mapped }))
+        });
+        possible.into_iter().find(|found: &Self| found.detail() == detail)
     }
 }
 
@@ -51,7 +60,7 @@ pub(crate) fn run(host: Host, args: &OpenArgs<'_>, empty: BorrowedFd<'_>, only: 
 }
 
 struct Ground {
-    lower_parent: OwnedFd,
+    top: OwnedFd,
     upper: OwnedFd,
     work: OwnedFd,
 }
@@ -66,6 +75,8 @@ impl Ground {
         let top = make(args.root, DIR)?;
         let (lower, upper, work) =
             (make(top.as_fd(), "lower")?, make(top.as_fd(), "upper")?, make(top.as_fd(), "work")?);
+        // Of its own, because a work directory that a volatile mount has used is not used again.
+        make(top.as_fd(), "mapped-work")?;
         make(lower.as_fd(), "deleted")?;
         make(lower.as_fd(), "replaced")?;
         let attribute = match whiteout_style(args.rootless) {
@@ -73,7 +84,7 @@ impl Ground {
             _ => "trusted.overlay.opaque",
         };
         match fsetxattr(&upper, attribute, b"n", XattrFlags::empty()) {
-            Ok(()) => Ok(Self { lower_parent: top, upper, work }),
+            Ok(()) => Ok(Self { top, upper, work }),
             Err(Errno::OPNOTSUPP) => Err(Error::new(
                 ErrorKind::IncompatibleFs,
                 format!(
@@ -102,19 +113,22 @@ impl Ground {
             for volatile in [true, false] {
                 let upper = Upper { dir: self.upper.as_fd(), work: self.work.as_fd(), volatile };
                 let stack = Stack {
-                    lowers: &[Lower { parent: self.lower_parent.as_fd(), name: "lower" }],
+                    lowers: &[Lower { parent: self.top.as_fd(), name: "lower" }],
                     empty,
                     upper: Some(upper),
                     read_only: false,
                     userxattr: args.rootless,
                     selinux_label: None,
+                    owner: None,
                     root: args.root,
                     host,
                 };
                 match stack.mount(interface) {
                     Ok(mount) => {
                         self.exercise(mount.as_fd(), whiteout_style(args.rootless))?;
-                        return Ok(Found { interface, volatile });
+                        drop(mount);
+                        let mapped = !args.rootless && self.try_mapped(stack, interface).unwrap_or(false);
+                        return Ok(Found { interface, volatile, mapped });
                     }
                     Err(error) => {
                         if !may_have_another_way(&error) {
@@ -127,6 +141,27 @@ impl Ground {
         }
         let error = first_refusal.unwrap_or_else(|| Error::unsupported("every mount interface"));
         Err(refusal(args, error))
+    }
+
+    /// Whether what is written through mapped ids arrives as what it stands for.
+    fn try_mapped(&self, stack: Stack<'_>, interface: Interface) -> Result<bool> {
+        let all = [IdRange { inside: 0, outside: 1, count: 1 }];
+        let made = userns::make(&all, &all, false).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, format!("make a user namespace to probe with: {error}"))
+        })?;
+        let mapped = Mapped::new(self.top.as_fd(), made.user.as_fd())?;
+        let (lower, upper, work) = (mapped.dir(".")?, mapped.dir("upper")?, mapped.dir("mapped-work")?);
+        let volatile = stack.upper.is_some_and(|upper| upper.volatile);
+        let upper = Upper { dir: upper.as_fd(), work: work.as_fd(), volatile };
+        let lowers = [Lower { parent: lower.as_fd(), name: "lower" }];
+        let stack = Stack { lowers: &lowers, upper: Some(upper), owner: Some(mapped.owner), ..stack };
+        let mount = stack.mount(interface)?;
+        let (uid, gid) = mapped.owner;
+        as_owner(uid, gid, || mkdirat(&mount, "mapped", Mode::RWXU))
+            .and_then(|made| made)
+            .during(|| "make a directory through an overlay with mapped ids")?;
+        let written = statat(&self.upper, "mapped", AtFlags::SYMLINK_NOFOLLOW).during(|| "look at what was made")?;
+        Ok((written.st_uid, written.st_gid) == (0, 0))
     }
 
     /// Writes, deletes and replaces through the mount, and looks for what that must leave in the upper directory.

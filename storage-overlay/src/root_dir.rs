@@ -24,7 +24,7 @@ use rustix::io::Errno;
 const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// Where directories lie that look like the root of a layer, by its key.
-const ROOTS: &str = "roots";
+pub(crate) const ROOTS: &str = "roots";
 
 /// The layer whose root a chain of at least one layer shows: its place in the chain, which is top first.
 pub(crate) fn speaker(layout: &Layout, chain: &[Key<'_>]) -> Result<usize> {

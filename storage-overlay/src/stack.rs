@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mica_storage_api::host::LockMode;
 use mica_storage_api::layout::open_dir;
+use mica_storage_api::sys::as_owner;
 use mica_storage_api::{Error, ErrorKind, Host, Result, ResultExt};
-use rustix::fs::{CWD, Mode, mkdirat};
+use rustix::fs::{CWD, Mode, StatVfsMountFlags, fstatvfs, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -86,6 +87,8 @@ pub(crate) struct Stack<'a> {
     /// `user.overlay.*` in place of `trusted.overlay.*`: a user namespace may not write the latter.
     pub(crate) userxattr: bool,
     pub(crate) selinux_label: Option<&'a str>,
+    /// Where the ids of all these directories are mapped: who root of the mapping is outside.
+    pub(crate) owner: Option<(u32, u32)>,
     /// The driver's root, where mount(2) gets its mount point, and the host whose lock guards that.
     pub(crate) root: BorrowedFd<'a>,
     pub(crate) host: Host,
@@ -94,9 +97,27 @@ pub(crate) struct Stack<'a> {
 impl Stack<'_> {
     /// The detached mount.
     pub(crate) fn mount(&self, interface: Interface) -> Result<OwnedFd> {
-        match interface {
-            Interface::Descriptors | Interface::Names => self.mount_by_context(interface),
+        let mounted = match interface {
+            Interface::Descriptors | Interface::Names => {
+                self.as_root_of_the_mapping(|| self.mount_by_context(interface))
+            }
             Interface::Classic => self.mount_classic(),
+        }?;
+        // Where it cannot make what it needs in the work directory, overlayfs tells only the kernel's log, and mounts for
+        // readers.
+        let wanted = self.upper.is_some() && !self.read_only && self.owner.is_some();
+        let flags = || fstatvfs(&mounted).during(|| "look at the overlay mount").map(|found| found.f_flag);
+        if wanted && flags()?.contains(StatVfsMountFlags::RDONLY) {
+            return Err(Error::unsupported("writing through an overlay with mapped ids"));
+        }
+        Ok(mounted)
+    }
+
+    /// The mounter is whom overlayfs makes files as, in the work directory, and of its ids those count that the mapping has.
+    fn as_root_of_the_mapping<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.owner {
+            None => work(),
+            Some((uid, gid)) => as_owner(uid, gid, work).during(|| "become root of the mapping")?,
         }
     }
 
@@ -191,8 +212,10 @@ impl Stack<'_> {
             Err(errno) => return Err(Error::os(errno, "make the mount point of overlay mounts")),
         }
         let point = format!("{}/{MOUNT_POINT}", name_of(self.root));
-        mount("overlay", &point, "overlay", flags, &*options)
-            .during(|| format!("mount an overlay of {} layers", self.lowers.len()))?;
+        self.as_root_of_the_mapping(|| {
+            mount("overlay", &point, "overlay", flags, &*options)
+                .during(|| format!("mount an overlay of {} layers", self.lowers.len()))
+        })?;
         let clone = open_tree(CWD, &point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
         unmount(&point, UnmountFlags::DETACH).during(|| "detach the overlay mount")?;
         clone.during(|| "clone the overlay mount")

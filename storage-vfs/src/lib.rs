@@ -28,6 +28,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mica_storage_api::idmap;
 use mica_storage_api::layout::{self, Layout};
 use mica_storage_api::sys::{self, MountAttr};
 use mica_storage_api::{
@@ -43,6 +44,9 @@ use stage::{MANIFEST, TREE, VfsStage};
 use views::Views;
 
 mica_storage_api::export_driver!(Vfs);
+
+const MAPPED: &str = ", ids mapped";
+const UNMAPPED: &str = ", ids not mapped";
 
 /// The driver on one root.
 #[derive(Debug)]
@@ -77,22 +81,28 @@ impl StorageDriver for Vfs {
     type Stage = VfsStage;
 
     fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
-        if let Some(option) = args.options.first() {
-            return Err(Error::new(ErrorKind::Invalid, format!("vfs has no option `{option}`; it has none at all")));
+        let mut mapped = None;
+        for option in args.options {
+            let known = option.strip_prefix("probed=").and_then(maps_ids);
+            mapped = Some(known.ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, format!("vfs has no option `{option}`; it has none at all"))
+            })?);
         }
+        let mapped = !args.rootless && mapped.unwrap_or_else(|| idmap::works(args.root));
         let layout = Layout::open(args.root)?;
         let empty = layout::open_empty(args.root)?;
         let reflink = layout::reflinks(args.root);
         let views = Views::new(layout::ensure_dir(args.root, "views")?);
         let mut caps = Caps::INDEPENDENT_LAYERS | Caps::PROMOTE | Caps::USERNS;
         caps.set(Caps::REFLINK, reflink);
+        caps.set(Caps::IDMAP_LOWER | Caps::IDMAP_UPPER, mapped);
         caps.set(Caps::DETACHED_MOUNT, try_clone(args.root).is_ok());
         let info = Info {
             caps,
             max_parents: 0,
             whiteout: Whiteout::OciFiles,
             backing_fs: layout::filesystem_name(args.root)?,
-            detail: if reflink { "copies share their bytes" } else { "every container is a full copy" }.to_owned(),
+            detail: detail(reflink, mapped),
         };
         Ok((Self { store: Arc::new(Store { layout, views, empty, host }) }, info))
     }
@@ -109,20 +119,22 @@ impl StorageDriver for Vfs {
         if args.selinux_label.is_some() {
             return Err(Error::unsupported("an SELinux label for a whole mount"));
         }
-        if args.idmap_userns.is_some() {
-            return Err(Error::unsupported("an id-mapped mount"));
-        }
         let store = &self.store;
+        let clone = |tree: BorrowedFd<'_>, name: &str, attributes: MountAttr| match args.idmap_userns {
+            Some(userns) => idmap::clone_mapped(tree, attributes, userns),
+            None => clone_mount(tree, name, attributes),
+        };
         match (args.rw_id, args.parents) {
-            (Some(id), _) if args.flags.contains(MountFlags::READONLY) => {
-                clone_read_only(store.open_tree(id)?.as_fd(), id.as_str())
+            (Some(id), _) => {
+                let read_only = args.flags.contains(MountFlags::READONLY);
+                let attributes = if read_only { MountAttr::RDONLY } else { MountAttr::empty() };
+                clone(store.open_tree(id)?.as_fd(), id.as_str(), attributes)
             }
-            (Some(id), _) => clone_mount(store.open_tree(id)?.as_fd(), id.as_str(), MountAttr::empty()),
-            (None, []) => clone_read_only(store.empty.as_fd(), "no layers"),
+            (None, []) => clone(store.empty.as_fd(), "no layers", MountAttr::RDONLY),
             (None, [top, ..]) => {
                 let mut progress = Progress::of(store.host, args.call_id);
                 let tree = store.views.tree(store.chain(args.parents), &mut progress)?;
-                clone_read_only((*tree).as_fd(), top.as_str())
+                clone((*tree).as_fd(), top.as_str(), MountAttr::RDONLY)
             }
         }
     }
@@ -166,16 +178,27 @@ impl StorageDriver for Vfs {
     }
 }
 
+fn clone_read_only(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    clone_mount(dir, name, MountAttr::RDONLY)
+}
+
+/// The driver's line about itself.
+fn detail(reflink: bool, mapped: bool) -> String {
+    let copies = if reflink { "copies share their bytes" } else { "every container is a full copy" };
+    format!("{copies}{}", if mapped { MAPPED } else { UNMAPPED })
+}
+
+/// What that line says of mapped ids, which an engine that has seen it may give back in place of another probe.
+fn maps_ids(detail: &str) -> Option<bool> {
+    [true, false].into_iter().find(|mapped| detail.ends_with(if *mapped { MAPPED } else { UNMAPPED }))
+}
+
 /// A clone of the mount the tree lies on, with the tree as its root.
 fn clone_mount(dir: BorrowedFd<'_>, name: &str, attributes: MountAttr) -> Result<OwnedFd> {
     let mount = try_clone(dir).during(|| format!("mount the tree of `{name}`"))?;
     sys::mount_setattr(mount.as_fd(), attributes, None)
         .during(|| format!("set the attributes of the mount of `{name}`"))?;
     Ok(mount)
-}
-
-fn clone_read_only(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
-    clone_mount(dir, name, MountAttr::RDONLY)
 }
 
 fn try_clone(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {

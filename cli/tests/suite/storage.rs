@@ -165,10 +165,11 @@ fn privileged_what_a_probe_found_holds_until_the_next_boot() {
     let known = fs_err::read_to_string(&mark).expect("text");
     assert!(known.ends_with(&format!("\n{found}\n")), "{known}");
     // An older kernel has another answer, and every later command must act on that one.
-    let older = "mounts by classic";
+    let older = "mounts by classic, ids not mapped";
     fs_err::write(&mark, known.replace(&found, older)).expect("written");
     assert_eq!(detail(), older);
-    for odd in ["mounts by magic\n", "", "\n", "mounts"] {
+    // An older driver said less, and one that is asked to go by that looks again.
+    for odd in ["mounts by magic\n", "mounts by classic\n", "", "\n", "mounts"] {
         fs_err::write(&mark, known.replace(&format!("{found}\n"), odd)).expect("written");
         assert_eq!(detail(), found, "{odd:?}");
     }

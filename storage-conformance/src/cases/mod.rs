@@ -7,6 +7,7 @@ mod crashes;
 mod entries;
 mod hiding;
 mod links;
+mod mapping;
 mod quotas;
 mod races;
 mod random;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         entries::CASES,
         links::CASES,
         containers::CASES,
+        mapping::CASES,
         changes::CASES,
         removal::CASES,
         states::CASES,
