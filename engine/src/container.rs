@@ -14,6 +14,7 @@ mod points;
 mod restart;
 mod spec;
 mod system_paths;
+mod userns;
 
 use mica_layer::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
@@ -42,9 +43,10 @@ pub use points::{MountPoint, PointSource};
 pub use restart::RestartPolicy;
 pub use spec::{
     ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountFlag, MountSource, MountSpec, Propagation, Recursion,
-    Resources, SeccompChoice, StorageLimits, TmpfsSpec, Ulimit, UsernsMode, VolumeSpec,
+    Resources, SeccompChoice, StorageLimits, TmpfsSpec, Ulimit, VolumeSpec,
 };
 pub use system_paths::SystemPaths;
+pub use userns::{AutoIds, IdMap, IdMappings, NamedIds, UsernsMode, outside, parse_id_map, parse_userns};
 
 /// A container as the store knows it. Written at `create`, changed by `rename`, `update` and `storage migrate` alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +71,9 @@ pub struct ContainerRecord {
     pub spec: ContainerSpec,
     /// Volumes the container mounts, in the order of their mounts.
     pub volumes: Vec<VolumeMount>,
+    /// The ids of its user namespace, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdMappings>,
 }
 
 impl ContainerRecord {

@@ -154,6 +154,8 @@ pub struct AttachRequest {
     pub ports: Vec<PortSpec>,
     /// Name servers that other names are asked of; the host's when empty.
     pub name_servers: Vec<IpAddr>,
+    /// A new namespace to connect, which belongs to the container's user namespace; one is made when there is none.
+    pub namespace: Option<OwnedFd>,
 }
 
 /// A container as networks know it.

@@ -25,6 +25,9 @@ pub const RESTART: &str = "restart.json";
 /// The name below `run_dir` by which a bundle names the network namespace that its container joins.
 pub const NETWORK_LINK: &str = "netns";
 
+/// The same for the user namespace.
+pub const USER_LINK: &str = "userns";
+
 /// The name below `run_dir` of a container that was renamed since it started, for what its monitor tells from then on.
 pub const NAME: &str = "name";
 
@@ -37,8 +40,8 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Starts a container's monitor and its process. Returns when the process runs, or with the reason why it does not
     /// (kinds `CommandNotFound` and `NotExecutable` for the command itself); after an error nothing is left running.
     ///
-    /// The monitor moves the mounts to their places in its own mount namespace, and makes `<run_dir>/netns` lead to the network
-    /// namespace that came along. The returned session was attached before the process ran, so it sees the first byte of
+    /// The monitor moves the mounts to their places in its own mount namespace, and makes `<run_dir>/netns` and
+    /// `<run_dir>/userns` lead to the namespaces that came along. The returned session was attached before the process ran, so it sees the first byte of
     /// output.
     async fn start(&self, request: StartRequest, descriptors: Descriptors) -> Result<Box<dyn Session>>;
 
@@ -77,6 +80,8 @@ pub struct Descriptors {
     pub mounts: Vec<(String, OwnedFd)>,
     /// The network namespace that the container joins, when its bundle names `<run_dir>/netns`.
     pub network: Option<OwnedFd>,
+    /// The user namespace that the container joins, when its bundle names `<run_dir>/userns`.
+    pub user: Option<OwnedFd>,
     /// What the monitor keeps open for its whole life and otherwise leaves alone.
     pub kept: Vec<OwnedFd>,
 }
@@ -84,7 +89,7 @@ pub struct Descriptors {
 impl From<OwnedFd> for Descriptors {
     /// A root and nothing else.
     fn from(root: OwnedFd) -> Self {
-        Self { root, mounts: Vec::new(), network: None, kept: Vec::new() }
+        Self { root, mounts: Vec::new(), network: None, user: None, kept: Vec::new() }
     }
 }
 
@@ -116,6 +121,11 @@ pub struct StartRequest {
     pub die_with_client: bool,
     /// True when a network namespace comes along.
     pub joins_network: bool,
+    /// True when a user namespace comes along.
+    pub joins_user: bool,
+    /// A directory over which the monitor mounts a memory file system, and where everything is then that otherwise is in `run_dir` by the
+    /// names of the bundle. For containers whose root is nobody on the host, and cannot pass through `run_dir`.
+    pub place: Option<PathBuf>,
     /// Files that the monitor removes when the container has ended.
     pub transient: Vec<PathBuf>,
     /// What the monitor does when the process has ended, unless [`RESTART`] or [`STOPPED`] says otherwise by then.

@@ -27,11 +27,16 @@ use crate::walk::{self, Below, Visit};
 /// How many symbolic links a source path may lead through at its end.
 const LINKS_MAX: u32 = 40;
 
+/// From an owner and group to an owner and group.
+pub type Owners<'a> = dyn Fn((u32, u32)) -> (u32, u32) + Sync + 'a;
+
 /// How a copy differs from its source.
 #[derive(Clone, Default)]
 pub struct CopyOptions<'a> {
     /// The owner and group everything gets; without it the source's are kept.
     pub owner: Option<(u32, u32)>,
+    /// Who an owner and group of the source are at the target, where a namespace lies between the two.
+    pub owners: Option<&'a Owners<'a>>,
     /// The mode (permission and set-id bits) everything but symbolic links gets; without it the source's are kept.
     pub mode: Option<u32>,
     /// Whether a source path that is itself a symbolic link is followed (inside the source root).
@@ -76,10 +81,10 @@ pub fn copy_into(
     let shown = src_path.as_os_str().as_bytes();
     let stat =
         rustix::fs::statat(&holder, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", shown, e))?;
-    let overrides = Overrides { owner: options.owner, mode: options.mode };
+    let overrides = Overrides { owner: options.owner, owners: options.owners, mode: options.mode };
     let from = Name::new(holder.as_fd(), &name);
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let parent_owner = options.owner.unwrap_or((0, 0));
+    let parent_owner = overrides.owner_of((0, 0));
     let new = NewDir { mode: 0o755, uid: parent_owner.0, gid: parent_owner.1 };
     if !is_dir {
         let Some(dst_name) = dst_path.file_name() else {
@@ -122,7 +127,7 @@ pub(crate) fn raise(below: BorrowedFd<'_>, holder: BorrowedFd<'_>, name: &[u8], 
 struct Copy<'a> {
     top: BorrowedFd<'a>,
     options: &'a CopyOptions<'a>,
-    overrides: Overrides,
+    overrides: Overrides<'a>,
     ways: Ways,
     /// Where a file with several names was copied to first.
     links: HashMap<(u64, u64), Vec<u8>>,

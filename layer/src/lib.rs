@@ -29,7 +29,7 @@ mod walk;
 pub use apply::{Applied, Limits, Target, Whiteouts, apply};
 pub use changes::{Change, ChangeKind, compare_trees};
 pub use compression::{Compression, Decoder, Encoder};
-pub use copy::{Copied, CopyOptions, copy_changes, copy_into};
+pub use copy::{Copied, CopyOptions, Owners, copy_changes, copy_into};
 pub use diff::{LayerStats, write_layer, write_subtree, write_tree};
 pub use digest::{Algorithm, ChainId, DiffId, Digest, Hasher};
 pub use error::{Error, ErrorKind, Result};

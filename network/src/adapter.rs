@@ -284,7 +284,7 @@ impl KernelNetwork {
             ups.iter().find(|up| up.record.driver == NetworkDriver::Bridge).and_then(|up| host::gateway(&up.record));
         let own_names = ups.iter().any(|up| up.record.has_names())
             || (request.name_servers.is_empty() && resolvers::only_loopback());
-        let (namespace, socket) = inside::unshare()?;
+        let (namespace, socket) = inside::begin(request.namespace)?;
         let leading = leading(&request.endpoints);
         for (index, (up, endpoint)) in ups.iter().zip(&state.endpoints).enumerate() {
             let routes = if leading == Some(index) { Routes::Default } else { Routes::Own };

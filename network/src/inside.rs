@@ -31,12 +31,20 @@ pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 
     waiting.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// Puts this thread into a new network namespace and brings `lo` up.
-pub fn unshare() -> Result<(OwnedFd, RouteSocket)> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-        .map_err(|errno| Error::link("make a network namespace")(errno.into()))?;
-    let namespace = open_namespace(Path::new("/proc/thread-self/ns/net"))?;
-    let socket = RouteSocket::open().map_err(Error::link("reach the kernel's links in a container"))?;
+/// Puts this thread into a network namespace of a container, a new one where none was made for it, and brings `lo` up.
+pub fn begin(made: Option<OwnedFd>) -> Result<(OwnedFd, RouteSocket)> {
+    let (namespace, socket) = match made {
+        Some(namespace) => {
+            let socket = enter(namespace.as_fd())?;
+            (namespace, socket)
+        }
+        None => {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| Error::link("make a network namespace")(errno.into()))?;
+            let namespace = open_namespace(Path::new("/proc/thread-self/ns/net"))?;
+            (namespace, RouteSocket::open().map_err(Error::link("reach the kernel's links in a container"))?)
+        }
+    };
     link::bring_up(&socket, link::LOOPBACK).map_err(Error::link("bring up the loopback of a container"))?;
     Ok((namespace, socket))
 }

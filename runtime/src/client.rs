@@ -80,14 +80,15 @@ impl Runtime for MonitorRuntime {
 
     async fn start(&self, mut request: StartRequest, descriptors: Descriptors) -> Result<Box<dyn Session>> {
         request.oci_runtime = request.oci_runtime.or_else(|| self.default_runtime.clone());
-        let Descriptors { root, mounts, network, kept } = descriptors;
+        let Descriptors { root, mounts, network, user, kept } = descriptors;
         let (names, mounts): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
         let request = Request::Start { request: Box::new(request), mounts: names, cache: self.cache.clone() };
         let own = self.kept.as_ref().map(|kept| kept.try_clone()).transpose();
         let own = own.map_err(|source| {
             Error::Connection { operation: "share a descriptor with", source }.during("cannot start a container")
         })?;
-        let descriptors = std::iter::once(root).chain(network).chain(mounts).chain(kept).chain(own).collect();
+        let descriptors =
+            std::iter::once(root).chain(network).chain(user).chain(mounts).chain(kept).chain(own).collect();
         Ok(Box::new(self.open_session(request, descriptors).await?))
     }
 

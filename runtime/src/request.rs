@@ -11,8 +11,8 @@ pub const DESCRIPTORS: usize = 253;
 /// The JSON of the first frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Start a container. The mount of its root file system travels with the frame, then its network namespace if the
-    /// request says so, then the other mounts, then what is to be kept open.
+    /// Start a container. The mount of its root file system travels with the frame, then its network and its user namespace
+    /// if the request says so, then the other mounts, then what is to be kept open.
     Start {
         /// The container.
         request: Box<StartRequest>,

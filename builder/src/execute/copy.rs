@@ -109,7 +109,13 @@ pub(super) fn copy(
         let excluded = |path: &Path| {
             stopped.load(Ordering::Relaxed) || item.kept.as_ref().is_some_and(|kept| !kept.contains(path))
         };
-        let options = CopyOptions { owner: prepared.owner, mode: work.mode, follow: true, exclude: Some(&excluded) };
+        let options = CopyOptions {
+            owner: prepared.owner,
+            mode: work.mode,
+            follow: true,
+            exclude: Some(&excluded),
+            ..CopyOptions::default()
+        };
         let from = if path.as_os_str().is_empty() { Path::new(".") } else { path.as_path() };
         copy_into(root, from, target, &to, &options).map_err(files("copy", path))?;
     }

@@ -8,7 +8,6 @@ use super::namespaces::NamespaceArgs;
 use super::networking::NetworkArgs;
 use super::resources::ResourceArgs;
 use super::restart::RestartArgs;
-use super::values;
 use super::volumes::VolumeArgs;
 use clap::{ArgAction, Args, ValueEnum};
 
@@ -195,9 +194,6 @@ pub struct LimitArgs {
     /// Resolver option (may be repeated)
     #[arg(long = "dns-option", alias = "dns-opt", value_name = "OPTION")]
     pub dns_options: Vec<String>,
-    /// User namespace; this version has the host's only
-    #[arg(long, hide = true, value_parser = values::userns)]
-    pub userns: Option<String>,
 }
 
 /// When to ask a registry for an image.

@@ -17,6 +17,21 @@ pub struct NamespaceArgs {
     /// Root of the control groups it sees: host or private
     #[arg(long, value_name = "MODE")]
     pub cgroupns: Option<String>,
+    /// User IDs: host, auto[:size=N,uidmapping=MAP,gidmapping=MAP] or private
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
+    /// Users of a user namespace of its own, as CONTAINER:HOST:SIZE (may be repeated)
+    #[arg(long = "uidmap", value_name = "MAP")]
+    pub uid_maps: Vec<String>,
+    /// Its groups; those of its users unless they are named
+    #[arg(long = "gidmap", value_name = "MAP")]
+    pub gid_maps: Vec<String>,
+    /// Whose ranges of /etc/subuid are its users
+    #[arg(long = "subuidname", value_name = "NAME")]
+    pub subuid_name: Option<String>,
+    /// Whose ranges of /etc/subgid are its groups
+    #[arg(long = "subgidname", value_name = "NAME")]
+    pub subgid_name: Option<String>,
     /// Domain name of the container
     #[arg(long, value_name = "NAME")]
     pub domainname: Option<String>,

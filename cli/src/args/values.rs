@@ -65,14 +65,6 @@ pub fn ipam_driver(text: &str) -> Result<String, String> {
     }
 }
 
-/// `--userns`.
-pub fn userns(text: &str) -> Result<String, String> {
-    match text {
-        "host" => Ok(text.to_owned()),
-        _ => Err("this version of mica has no user namespaces for containers: use `host`".to_owned()),
-    }
-}
-
 /// `--detach-keys`.
 pub fn detach_keys(text: &str) -> Result<crate::terminal::DetachKeys, String> {
     crate::terminal::DetachKeys::parse(text)

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use mica_engine::container::{
-    BlockIo, CgroupnsMode, ContainerSpec, IpcMode, PidMode, Resources, UtsMode, parse_bytes_rate, parse_device_rule,
-    parse_device_weight, parse_operations_rate, parse_size, parse_weight,
+    BlockIo, CgroupnsMode, ContainerSpec, IpcMode, NamedIds, PidMode, Resources, UsernsMode, UtsMode, parse_bytes_rate,
+    parse_device_rule, parse_device_weight, parse_id_map, parse_operations_rate, parse_size, parse_userns,
+    parse_weight,
 };
 
 use crate::args::namespaces::NamespaceArgs;
@@ -58,12 +59,35 @@ pub fn namespaces(spec: &mut ContainerSpec, args: &NamespaceArgs) -> anyhow::Res
     modes.pid = PidMode::parse(args.pid.as_deref().unwrap_or_default())?;
     modes.uts = UtsMode::parse(args.uts.as_deref().unwrap_or_default())?;
     modes.cgroup = CgroupnsMode::parse(args.cgroupns.as_deref().unwrap_or_default())?;
+    user_namespace(spec, args)?;
     spec.domainname.clone_from(&args.domainname);
     spec.annotations = annotations(&args.annotations)?;
     match args.isolation.as_deref() {
         None | Some("" | "default") => Ok(()),
         Some(other) => Err(anyhow::anyhow!("invalid isolation `{other}` on linux: there is only `default`")),
     }
+}
+
+/// Ids that are named mean a namespace of its own.
+fn user_namespace(spec: &mut ContainerSpec, args: &NamespaceArgs) -> anyhow::Result<()> {
+    let maps = |texts: &[String]| texts.iter().map(|text| parse_id_map(text)).collect::<Result<Vec<_>, _>>();
+    spec.named_ids = NamedIds {
+        uids: maps(&args.uid_maps)?,
+        gids: maps(&args.gid_maps)?,
+        subuid_name: args.subuid_name.clone(),
+        subgid_name: args.subgid_name.clone(),
+    };
+    spec.userns = match args.userns.as_deref() {
+        None if !spec.named_ids.is_empty() => UsernsMode::Private,
+        text => parse_userns(text.unwrap_or_default())?,
+    };
+    if !spec.named_ids.is_empty() && spec.userns != UsernsMode::Private {
+        anyhow::bail!(
+            "conflicting options: `--userns {}` and ids that `--uidmap`, `--gidmap`, `--subuidname` or `--subgidname` name",
+            args.userns.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(())
 }
 
 fn annotations(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

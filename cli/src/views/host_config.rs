@@ -1,6 +1,6 @@
 //! The `HostConfig` object of `inspect`: what was asked for, in Docker's keys and units.
 
-use mica_engine::container::{ContainerRecord, SeccompChoice};
+use mica_engine::container::{ContainerRecord, IdMap, IdMappings, SeccompChoice, UsernsMode};
 use serde_json::{Map, Value, json};
 
 use super::host_limits::host_limits;
@@ -54,7 +54,8 @@ pub fn host_config(record: &ContainerRecord) -> Value {
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": list(security_options(record)),
         "Tmpfs": tmpfs,
-        "UsernsMode": "",
+        "UsernsMode": userns_mode(record),
+        "IDMappings": record.ids.as_ref().map(id_mappings),
         "StorageOpt": storage_options(record),
         "ShmSize": spec.shm_size.unwrap_or(64 << 20),
         "Sysctls": spec.sysctls,
@@ -68,6 +69,23 @@ pub fn host_config(record: &ContainerRecord) -> Value {
         view.extend(host_limits(record));
     }
     view
+}
+
+/// Empty for the host's, as Docker has it.
+fn userns_mode(record: &ContainerRecord) -> &'static str {
+    match record.spec.userns {
+        UsernsMode::Host => "",
+        UsernsMode::Auto(_) => "auto",
+        UsernsMode::Private => "private",
+        UsernsMode::KeepId => "keep-id",
+        UsernsMode::NoMap => "nomap",
+    }
+}
+
+/// In Podman's keys and form.
+fn id_mappings(ids: &IdMappings) -> Value {
+    let shown = |maps: &[IdMap]| maps.iter().map(IdMap::to_string).collect::<Vec<_>>();
+    json!({ "UidMap": shown(&ids.uids), "GidMap": shown(&ids.gids) })
 }
 
 fn security_options(record: &ContainerRecord) -> Vec<String> {

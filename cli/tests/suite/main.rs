@@ -46,4 +46,5 @@ mod support;
 mod terminal;
 mod trust;
 mod usage;
+mod user_namespaces;
 mod volumes;

@@ -8,7 +8,7 @@ use super::devices::{self, HostDevice};
 use super::host::{CGROUPS, Host};
 use super::merge::clean;
 use super::seccomp::unbuildable;
-use crate::container::{ContainerSpec, IpcMode, MountPoint, NetworkMode, PidMode, Propagation, Recursion};
+use crate::container::{ContainerSpec, IdMappings, IpcMode, MountPoint, NetworkMode, PidMode, Propagation, Recursion};
 use crate::{Error, Kind, Result};
 
 /// Where shared memory lies, on the host and in containers.
@@ -52,6 +52,15 @@ pub struct MountInput<'a> {
     pub init: Option<&'a Path>,
     /// This machine.
     pub host: &'a Host,
+    /// The ids of its user namespace, where it has one of its own.
+    pub ids: Option<&'a IdMappings>,
+}
+
+impl MountInput<'_> {
+    /// True where what belongs to the host cannot be mounted anew, because the container's namespaces belong to others.
+    fn confined(&self) -> bool {
+        self.host.confined || self.ids.is_some()
+    }
 }
 
 /// All mounts: the kernel's file systems, the container's own files, then what was asked for, parents before children.
@@ -107,22 +116,21 @@ fn base(input: &MountInput<'_>) -> Result<Vec<Mount>> {
     let access = if spec.privileged { "rw" } else { "ro" };
     let mut proc = vec!["nosuid", "noexec", "nodev"];
     proc.extend(spec.system_paths.proc_options.iter().map(String::as_str).filter(|option| !option.starts_with("no")));
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    if input.ids.is_some_and(|ids| !ids.has_group(5)) {
+        terminals.pop();
+    }
     let mut all = vec![
-        if input.host.confined && spec.namespaces.pid == PidMode::Host {
+        if input.confined() && spec.namespaces.pid == PidMode::Host {
             // A new one would show processes that are not of this user namespace, which the kernel refuses.
             mount("bind", "/proc", "/proc", &["rbind", "rslave", "nosuid", "noexec", "nodev"])?
         } else {
             mount("proc", "proc", "/proc", &proc)?
         },
         mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
-        mount(
-            "devpts",
-            "devpts",
-            "/dev/pts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        )?,
+        mount("devpts", "devpts", "/dev/pts", &terminals)?,
     ];
-    if input.host.confined && spec.network == NetworkMode::Host {
+    if input.confined() && spec.network == NetworkMode::Host {
         // sysfs shows a network, and belongs to that network's user namespace: here the machine's.
         all.push(mount("bind", "/sys", "/sys", &["rbind", "rslave", "nosuid", "noexec", "nodev", "ro", "rro"])?);
     } else {
@@ -138,7 +146,10 @@ fn base(input: &MountInput<'_>) -> Result<Vec<Mount>> {
             all.push(bind(source, target, &["rbind", "rprivate"])?);
         }
     }
-    all.push(mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?);
+    // Queues are those of an IPC namespace, and only who belongs to its user namespace may mount them.
+    if !(input.ids.is_some() && spec.namespaces.ipc == IpcMode::Host) {
+        all.push(mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?);
+    }
     let size = format!("size={}", spec.shm_size.unwrap_or(SHM_SIZE));
     match (&spec.namespaces.ipc, shm) {
         (IpcMode::None, _) => {}
@@ -232,6 +243,7 @@ mod tests {
             groups: &[],
             init,
             host,
+            ids: None,
         };
         let line = |m: &Mount| {
             let options = m.options().as_ref().unwrap().join(",");

@@ -83,9 +83,10 @@ pub fn cgroup_path(parent: Option<&str>, id: &str) -> PathBuf {
 
 /// With version 1, libcontainer 0.7 finds a container's groups by the process ID it has in its own namespace, taken for one
 /// of the host's: in a namespace of its own that is 1, which there always is; in another container's it may be anything.
-/// There the groups are bound by their paths, which are known.
-pub fn bound_groups(spec: &ContainerSpec, host: &Host, id: &str) -> Vec<(PathBuf, String)> {
-    if host.cgroup_v2 || !matches!(spec.namespaces.pid, PidMode::Container(_)) {
+/// There the groups are bound by their paths, which are known. In a user namespace of its own (`mapped`) they are too, because
+/// nobody may mount hierarchies there that belong to the host.
+pub fn bound_groups(spec: &ContainerSpec, host: &Host, id: &str, mapped: bool) -> Vec<(PathBuf, String)> {
+    if host.cgroup_v2 || !(mapped || matches!(spec.namespaces.pid, PidMode::Container(_))) {
         return Vec::new();
     }
     let group = cgroup_path(spec.cgroup_parent.as_deref(), id);
@@ -153,9 +154,10 @@ mod tests {
         let places = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/systemd"].map(str::to_owned).to_vec();
         let v1 = Host { cgroup_v1: places, ..host(false) };
         let wanted = [(PathBuf::from("/sys/fs/cgroup/pids/mica/id"), "/sys/fs/cgroup/pids".to_owned())];
-        assert_eq!(bound_groups(&spec, &v1, "id"), wanted);
-        assert!(bound_groups(&ContainerSpec::default(), &v1, "id").is_empty());
-        assert!(bound_groups(&spec, &host(true), "id").is_empty());
+        assert_eq!(bound_groups(&spec, &v1, "id", false), wanted);
+        assert_eq!(bound_groups(&ContainerSpec::default(), &v1, "id", true), wanted);
+        assert!(bound_groups(&ContainerSpec::default(), &v1, "id", false).is_empty());
+        assert!(bound_groups(&spec, &host(true), "id", true).is_empty());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxSeccomp, Process,
-    RootBuilder, Spec, UserBuilder,
+    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxResources, LinuxSeccomp, Process, RootBuilder, Spec, UserBuilder,
 };
 
 use super::apparmor;
@@ -20,8 +20,10 @@ use super::seccomp::{default_profile, unbuildable};
 use super::seccomp_file;
 use super::user::Identity;
 use crate::Result;
-use crate::container::{ContainerSpec, MountPoint, NetworkMode, Propagation, SeccompChoice, UtsMode};
-use crate::runtime::NETWORK_LINK;
+use crate::container::{
+    ContainerSpec, IdMap, IdMappings, MountPoint, NetworkMode, Propagation, SeccompChoice, UtsMode,
+};
+use crate::runtime::{NETWORK_LINK, USER_LINK};
 
 /// What a container must not see, for Docker's reasons: kernel memory and keys, and side channels to the hardware.
 pub const MASKED: [&str; 12] = [
@@ -78,6 +80,8 @@ pub struct BundleInput<'a> {
     pub init: Option<&'a Path>,
     /// This machine.
     pub host: Host,
+    /// The ids of its user namespace, which the monitor holds, where it has one of its own.
+    pub ids: Option<&'a IdMappings>,
 }
 
 /// The configuration.
@@ -117,7 +121,9 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
         .set_sysctl(Some(sysctls(spec)).filter(|sysctls: &std::collections::HashMap<_, _>| !sysctls.is_empty()))
         .set_masked_paths(Some(masked_paths(spec, &input.host)))
         .set_readonly_paths(Some(read_only_paths(spec, &input.host)))
-        .set_rootfs_propagation(root_propagation(input.points).map(str::to_owned));
+        .set_rootfs_propagation(root_propagation(input.points).map(str::to_owned))
+        .set_uid_mappings(input.ids.map(|ids| mappings(&ids.uids)).transpose()?)
+        .set_gid_mappings(input.ids.map(|ids| mappings(&ids.gids)).transpose()?);
     let mut built = Spec::default();
     built
         .set_root(Some(root))
@@ -129,9 +135,10 @@ pub fn configuration(input: &BundleInput<'_>) -> Result<Spec> {
             points: input.points,
             devices: input.devices,
             shm: input.shm,
-            groups: &namespaces::bound_groups(spec, &input.host, input.id),
+            groups: &namespaces::bound_groups(spec, &input.host, input.id, input.ids.is_some()),
             init: input.init,
             host: &input.host,
+            ids: input.ids,
         })?))
         .set_annotations(annotations(spec))
         .set_linux(Some(linux));
@@ -224,12 +231,29 @@ fn namespaces(input: &BundleInput<'_>) -> Result<Vec<LinuxNamespace>> {
     let network = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
     let network = match input.spec.network {
         NetworkMode::None => network,
-        NetworkMode::Host => return Ok(all),
+        NetworkMode::Host => return with_user(all, input),
         // Made before the container, and kept open by the monitor.
         NetworkMode::Networks | NetworkMode::Container(_) => network.path(input.root.with_file_name(NETWORK_LINK)),
     };
     all.push(network.build().map_err(unbuildable)?);
+    with_user(all, input)
+}
+
+/// First, because whoever enters it may then make and enter the others that belong to it.
+fn with_user(mut all: Vec<LinuxNamespace>, input: &BundleInput<'_>) -> Result<Vec<LinuxNamespace>> {
+    if input.ids.is_some() {
+        let user =
+            LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).path(input.root.with_file_name(USER_LINK));
+        all.insert(0, user.build().map_err(unbuildable)?);
+    }
     Ok(all)
+}
+
+fn mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>> {
+    let mapping = |map: &IdMap| {
+        LinuxIdMappingBuilder::default().container_id(map.inside).host_id(map.outside).size(map.count).build()
+    };
+    maps.iter().map(|map| mapping(map).map_err(unbuildable)).collect()
 }
 
 /// The domain name goes by its kernel setting, which every runtime knows; the field for it is younger than some.
@@ -298,6 +322,7 @@ mod tests {
                 apparmor: false,
                 recursive_read_only: true,
             },
+            ids: None,
         };
         serde_json::to_value(configuration(&input).unwrap()).unwrap()
     }

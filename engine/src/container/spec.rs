@@ -13,6 +13,7 @@ use super::namespaces::Namespaces;
 use super::network::{ContainerPort, EndpointSpec, NetworkMode, PortSpec};
 use super::restart::RestartPolicy;
 use super::system_paths::SystemPaths;
+use super::userns::{NamedIds, UsernsMode};
 /// What a person asked for. Fields left at their default follow the image, or Docker's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -115,6 +116,9 @@ pub struct ContainerSpec {
     pub group_add: Vec<String>,
     /// The user namespace.
     pub userns: UsernsMode,
+    /// The ids of it that flags name.
+    #[serde(skip_serializing_if = "NamedIds::is_empty")]
+    pub named_ids: NamedIds,
     /// Adjustment of the kernel's out-of-memory score.
     pub oom_score_adj: Option<i32>,
     /// Which namespaces are shared.
@@ -131,15 +135,6 @@ pub struct ContainerSpec {
     pub system_paths: SystemPaths,
     /// An AppArmor profile by its name.
     pub apparmor: Option<String>,
-}
-
-/// The user namespace of a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UsernsMode {
-    /// The host's: root in the container is root on the host, held by capabilities and seccomp.
-    #[default]
-    Host,
 }
 
 /// A bind, a volume or an image in a container.

@@ -14,8 +14,9 @@ use mica_layer::{
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
+use super::prepare::as_root_of;
 use super::root::{Mounts, Root};
-use crate::container::ContainerRecord;
+use crate::container::{ContainerRecord, IdMappings};
 use crate::{Engine, Error, Kind, Result};
 
 /// How many links in a row are followed.
@@ -40,10 +41,11 @@ impl Engine {
     /// Copies `path` of a container to `target` on the host, as `cp` names things.
     pub async fn copy_from(&self, container: &str, path: &Path, target: PathBuf, options: CopyOptions) -> Result<()> {
         let (path, owner) = (path.to_owned(), if options.archive { None } else { options.owner });
-        self.with_root(container, FROM, move |root, name| {
+        self.with_root(container, FROM, move |root, name, ids| {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let host = host_directory(&target)?;
+            let inside = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
             let place = place(&end, host.kind, &target, host.name)?;
             let directory = host.directory;
             copy_into(
@@ -51,7 +53,7 @@ impl Engine {
                 &source,
                 directory.as_fd(),
                 &place,
-                &LayerCopy { owner, follow: options.follow, ..LayerCopy::default() },
+                &LayerCopy { owner, owners: Some(&inside), follow: options.follow, ..LayerCopy::default() },
             )
             .map(drop)
             .map_err(|source| Error::Layer {
@@ -66,12 +68,12 @@ impl Engine {
     /// Copies `source` of the host to `path` in a container, as `cp` names things. Owners are kept by their numbers.
     pub async fn copy_to(&self, source: PathBuf, container: &str, path: &Path, options: CopyOptions) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, INTO, move |root, name| {
+        self.with_root(container, INTO, move |root, name, ids| {
             let (from, from_name) = host_parent(&source)?;
             let (from_path, end) =
                 Source::find(from.as_fd(), &from_name, options.follow).map_err(|_| no_source(&source))?;
             let end = Source { contents: ends_in_dot(&source), ..end };
-            copy_below((from.as_fd(), &from_path, &end), options, root, name, &path)
+            copy_below((from.as_fd(), &from_path, &end, None), options, (root, ids), name, &path)
         })
         .await
     }
@@ -81,10 +83,10 @@ impl Engine {
         let ((source, _), (target, _)) = (self.look_up(from.0).await?, self.look_up(to.0).await?);
         let (from, to) = (from.1.to_owned(), to.1.to_owned());
         self.blocking(move |engine| {
-            let copy = |source_root: BorrowedFd<'_>, target_root: BorrowedFd<'_>| {
+            let copy = |(source_root, source_ids): Shown<'_>, into: Shown<'_>| {
                 let (path, end) = Source::find(source_root, &from, options.follow)
                     .map_err(|error| in_container(error, &source.name, &from))?;
-                copy_below((source_root, &path, &end), options, target_root, &target.name, &to)
+                copy_below((source_root, &path, &end, source_ids), options, into, &target.name, &to)
             };
             // A stopped container's root is claimed: once for the same one, and in one order for two.
             match source.id.cmp(&target.id) {
@@ -108,7 +110,8 @@ impl Engine {
         mut out: Box<dyn Write + Send>,
     ) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, FROM, move |root, name| {
+        self.with_root(container, FROM, move |root, name, ids| {
+            without_mapping(ids, name)?;
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let written = if end.name.is_empty() {
@@ -129,7 +132,8 @@ impl Engine {
     /// Extracts an archive into the directory `path` of a container (`cp - CONTAINER:PATH`).
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
         let path = path.to_owned();
-        self.with_root(container, INTO, move |root, name| {
+        self.with_root(container, INTO, move |root, name, ids| {
+            without_mapping(ids, name)?;
             if kind_of(root, &relative(&path), true)? == Found::Other {
                 let message = format!("destination \"{name}:{}\" must be a directory", path.display());
                 return Err(Error::refused(Kind::InvalidInput, message));
@@ -154,11 +158,11 @@ impl Engine {
         &self,
         container: &str,
         action: &'static str,
-        work: impl FnOnce(BorrowedFd<'_>, &str) -> Result<()> + Send + 'static,
+        work: impl FnOnce(BorrowedFd<'_>, &str, Option<&IdMappings>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
-            engine.in_root(&record, |root| work(root, &record.name))?;
+            engine.in_root(&record, |(root, ids)| work(root, &record.name, ids))?;
             engine.tell_of(&record, action);
             Ok(())
         })
@@ -166,18 +170,38 @@ impl Engine {
     }
 
     /// Does work on a container's root as its processes see it, or would see it. Blocks.
-    fn in_root(&self, record: &ContainerRecord, work: impl FnOnce(BorrowedFd<'_>) -> Result<()> + Send) -> Result<()> {
+    fn in_root(&self, record: &ContainerRecord, work: impl FnOnce(Shown<'_>) -> Result<()> + Send) -> Result<()> {
         let root: Root = self.open_root(record, Mounts::All)?;
         let directory = root.directory.as_fd();
-        if root.is_running() { work(directory) } else { self.with_attached(record, directory, work) }
+        if root.is_running() {
+            return work((directory, record.ids.as_ref()));
+        }
+        self.with_attached(record, directory, |directory| work((directory, None)))
+    }
+}
+
+/// A root with the mapping through which it shows its owners: a running container's, where that has a user namespace of its own.
+type Shown<'a> = (BorrowedFd<'a>, Option<&'a IdMappings>);
+
+/// Archives are read and written with the owners that a tree shows, so one that shows others must wait.
+pub(super) fn without_mapping(ids: Option<&IdMappings>, name: &str) -> Result<()> {
+    match ids {
+        None => Ok(()),
+        Some(_) => Err(Error::refused(
+            Kind::Unsupported,
+            format!(
+                "archives of container `{name}` would have the owners of the host while it runs in its user namespace"
+            ),
+        )
+        .with_hint("stop it first; `cp` without `-` and `commit` work while it runs")),
     }
 }
 
 /// Copies what was found below one root to a path of a container.
 fn copy_below(
-    (from, from_path, end): (BorrowedFd<'_>, &Path, &Source),
+    (from, from_path, end, from_ids): (BorrowedFd<'_>, &Path, &Source, Option<&IdMappings>),
     options: CopyOptions,
-    root: BorrowedFd<'_>,
+    (root, ids): Shown<'_>,
     name: &str,
     path: &Path,
 ) -> Result<()> {
@@ -194,11 +218,17 @@ fn copy_below(
         }
     }
     let place = place(end, kind, path, wanted)?;
-    let layer = LayerCopy { follow: options.follow, ..LayerCopy::default() };
-    copy_into(from, from_path, root, &place, &layer).map(drop).map_err(|source| Error::Layer {
-        operation: "copy to",
-        layer: format!("{name}:{}", path.display()),
-        source,
+    let owners = |owner| {
+        let meant = from_ids.map_or(owner, |ids| ids.to_inside(owner));
+        ids.map_or(meant, |ids| ids.to_outside(meant))
+    };
+    let layer = LayerCopy { owners: Some(&owners), follow: options.follow, ..LayerCopy::default() };
+    as_root_of(ids, |_| {
+        copy_into(from, from_path, root, &place, &layer).map(drop).map_err(|source| Error::Layer {
+            operation: "copy to",
+            layer: format!("{name}:{}", path.display()),
+            source,
+        })
     })
 }
 

@@ -1,6 +1,6 @@
 //! `create`: image and request become a container that has not run.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use mica_storage_api::Caps;
 use crate::bundle::apparmor::UNCONFINED;
 use crate::bundle::{capabilities, host, merge, mounts, namespaces, random_id, resources, support};
 use crate::container::{
-    ContainerRecord, ContainerSpec, PointSource, Resources, RestartPolicy, VolumeMount, mount_points,
+    ContainerRecord, ContainerSpec, IdMappings, PointSource, Resources, RestartPolicy, VolumeMount, mount_points,
 };
 use crate::events::{Actor, Event};
 use crate::ops::foreign;
@@ -122,6 +122,7 @@ impl Engine {
         let driver = self.driver_for(&image.config.rootfs.diff_ids)?;
         limits::must_keep(&driver, spec.storage)?;
         let chain = self.chain_on(&driver, &image.config.rootfs.diff_ids)?;
+        let chosen = self.choose_ids(&spec, &config.user, &chain)?;
         let (id, claim) = self.claim_new()?;
         let mut record = ContainerRecord {
             name: spec.name.as_deref().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
@@ -133,6 +134,7 @@ impl Engine {
             config,
             spec,
             volumes,
+            ids: chosen.ids.clone(),
             id,
         };
         // Volumes are held until the row says that they are in use.
@@ -185,7 +187,9 @@ impl Engine {
             let name = names.join(&volume.name);
             fs_err::write(&name, "").map_err(Error::io("write", name))?;
         }
-        let view = self.view(chain)?;
+        // What is copied from there then belongs to whom the container takes for its owner.
+        let spaces = record.ids.as_ref().map(|ids| super::ids::make(ids, false)).transpose()?;
+        let view = self.mapped_view(chain, spaces.as_ref().map(|spaces| spaces.user.as_fd()))?;
         // In one order, or two containers with the same volumes could wait for each other.
         let mut order: Vec<&VolumeMount> = record.volumes.iter().collect();
         order.sort_by(|a, b| a.name.cmp(&b.name));
@@ -196,7 +200,7 @@ impl Engine {
             }
             let Some((_, hold)) = held.last() else { continue };
             if volume.copy_up && volume.subpath.is_none() {
-                let copied = self.fill_volume(volume, hold, &view)?;
+                let copied = self.fill_volume(volume, hold, &view, record.ids.as_ref())?;
                 filled |= copied && !(volume.anonymous && record.spec.auto_remove);
             }
         }
@@ -209,14 +213,21 @@ impl Engine {
     }
 
     /// Fills an empty volume with what the image has where it is mounted.
-    fn fill_volume(&self, volume: &VolumeMount, hold: &VolumeHold, view: &OwnedFd) -> Result<bool> {
+    fn fill_volume(
+        &self,
+        volume: &VolumeMount,
+        hold: &VolumeHold,
+        view: &OwnedFd,
+        ids: Option<&IdMappings>,
+    ) -> Result<bool> {
+        let root = ids.map(IdMappings::root);
         let known = match self.store().read(|db| volumes::find(db, &volume.name)) {
             Ok(known) => known,
             Err(error) if error.kind() == Kind::NotFound => volumes::of_mount(volume, ""),
             Err(error) => return Err(error),
         };
         if known.options.is_empty() {
-            return volumes::fill(hold.data(&volume.name)?, view, &volume.target, &volume.name);
+            return volumes::fill(hold.data(&volume.name)?, view, &volume.target, &volume.name, root);
         }
         // What is in memory would be gone before the container starts.
         if known.options.get("type").is_some_and(|kind| kind == "tmpfs") {
@@ -226,7 +237,7 @@ impl Engine {
         super::apart::apart(|| {
             let place = self.store().run_root();
             let top = super::sources::attach(&tree, place)?;
-            volumes::fill(top, view, &volume.target, &volume.name)
+            volumes::fill(top, view, &volume.target, &volume.name, root)
         })
     }
 
@@ -335,6 +346,7 @@ fn validate(spec: &ContainerSpec, volumes: &[VolumeMount]) -> Result<()> {
         groups: &[],
         init: None,
         host: &host::Host { recursive_read_only: true, ..host::Host::default() },
+        ids: None,
     };
     mounts::mounts(&input).map(drop)
 }

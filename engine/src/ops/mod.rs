@@ -22,6 +22,7 @@ pub mod export;
 mod foreign;
 mod freeze;
 pub mod history;
+mod ids;
 pub mod images;
 pub mod import;
 pub mod info;

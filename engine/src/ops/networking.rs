@@ -23,15 +23,20 @@ pub(crate) struct Connected {
 }
 
 impl Engine {
-    /// Makes a container's network, or finds the one it shares. Costs nothing where it has none of its own.
-    pub(crate) async fn join_networks(&self, record: &ContainerRecord) -> Result<Connected> {
+    /// Makes a container's network, in `namespace` where there is one for it, or finds the one it shares. Costs nothing where it
+    /// has none of its own.
+    pub(crate) async fn join_networks(
+        &self,
+        record: &ContainerRecord,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Connected> {
         match &record.spec.network {
             NetworkMode::None | NetworkMode::Host => Ok(Connected::default()),
             NetworkMode::Container(other) => self.share(record, other).await,
             NetworkMode::Networks => {
                 let run_dir = self.store().directories(&record.id).run;
                 let container = Party { id: record.id.clone(), name: record.name.clone(), run_dir };
-                self.attach_to(container, &record.spec, ports(record)?).await
+                self.attach_to(container, &record.spec, ports(record)?, namespace).await
             }
         }
     }
@@ -42,6 +47,7 @@ impl Engine {
         container: Party,
         spec: &ContainerSpec,
         ports: Vec<PortSpec>,
+        namespace: Option<OwnedFd>,
     ) -> Result<Connected> {
         let mut endpoints = Vec::new();
         for endpoint in &spec.networks {
@@ -53,7 +59,7 @@ impl Engine {
         }
         let run_dir = container.run_dir.clone();
         private_directory(&run_dir)?;
-        let request = AttachRequest { container, endpoints, ports, name_servers };
+        let request = AttachRequest { container, endpoints, ports, name_servers, namespace };
         let Attachment { namespace, kept, mut files, state } = self.options().network.attach(request).await?;
         if let Err(error) = state.write(&run_dir) {
             self.options().network.release(&state.endpoints);

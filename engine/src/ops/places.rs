@@ -33,8 +33,8 @@ pub(crate) fn place_of(root: impl AsFd, path: &Path) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// Makes an empty file where the link at `path` leads below `root`, if it is one that leads nowhere.
-pub(crate) fn end_link(root: impl AsFd, path: &Path) -> Result<()> {
+/// Makes an empty file where the link at `path` leads below `root`, if it is one that leads nowhere, in directories such as `new`.
+pub(crate) fn end_link(root: impl AsFd, path: &Path, new: NewDir) -> Result<()> {
     let place = place_of(&root, path)?;
     if place == path {
         return Ok(());
@@ -42,7 +42,7 @@ pub(crate) fn end_link(root: impl AsFd, path: &Path) -> Result<()> {
     let fail = |source| Error::Layer { operation: "make a mount point in", layer: place.display().to_string(), source };
     let above = place.parent().and_then(|parent| parent.strip_prefix("/").ok()).unwrap_or(Path::new(""));
     if !above.as_os_str().is_empty() {
-        beneath::mkdir_all(&root, above, NewDir::default()).map_err(fail)?;
+        beneath::mkdir_all(&root, above, new).map_err(fail)?;
     }
     let (parent, name) = beneath::open_parent(&root, &place).map_err(fail)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -71,7 +71,7 @@ mod tests {
         let fd = rustix::fs::open(root.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         for path in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/one", "/none/x"] {
             // A circle is refused later, where it is mounted on.
-            drop(end_link(&fd, Path::new(path)));
+            drop(end_link(&fd, Path::new(path), NewDir::default()));
         }
         assert_eq!(place_of(&fd, Path::new("/etc/hosts")).unwrap(), Path::new("/etc/hosts"));
         assert_eq!(fs_err::read_to_string(below("etc/hosts")).unwrap(), "kept");

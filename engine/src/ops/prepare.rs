@@ -5,17 +5,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_layer::beneath::{self, NewDir};
+use mica_storage_api::sys::as_owner;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::apparmor;
 use super::join::Joined;
 use super::places;
-use super::sources::{MOUNTS, Sources};
+use super::sources::{MOUNTS, Sources, copy_tree};
 use crate::bundle::files::Surroundings;
 use crate::bundle::host::Host;
 use crate::bundle::spec::{BundleInput, configuration};
 use crate::bundle::{devices, files, merge, user};
-use crate::container::{ContainerRecord, ContainerSpec, MountPoint, NetworkMode, UtsMode};
+use crate::container::{ContainerRecord, ContainerSpec, IdMappings, MountPoint, NetworkMode, Recursion, UtsMode};
 use crate::ops::networking::Connected;
 use crate::store::container_state::BUNDLE;
 use crate::store::containers::Directories;
@@ -50,37 +51,67 @@ impl Engine {
                 text.trim_end().clone_into(&mut hostname);
             }
         }
-        for file in FILES {
-            places::end_link(root, Path::new(file))?;
-        }
         let identity = user::lookup(root, &record.config.user, &spec.group_add)?;
-        let cwd = working_directory(root, &record.config.working_dir)?;
-        let sources = self.sources(record, &directories.run)?;
+        let cwd = as_root_of(record.ids.as_ref(), |new| {
+            for file in FILES {
+                places::end_link(root, Path::new(file), new)?;
+            }
+            working_directory(root, &record.config.working_dir, new)
+        })?;
+        let place = self.place_of(record);
+        let mut sources = self.sources(record, &place)?;
         check_kinds(root, &sources)?;
-        let init = spec.init.then(|| directories.state.join(INIT));
-        let shm = directories.run.join("shm");
+        let mut init = spec.init.then(|| directories.state.join(INIT));
+        let mut files = connected.host_files.clone().unwrap_or_else(|| directories.state.clone());
+        if let Some(ids) = &record.ids {
+            hand_files(&mut sources, &files, ids)?;
+            files = place.join(MOUNTS);
+            init = init.map(|_| files.join(INIT));
+        }
+        let shm = place.join("shm");
         let mut built = configuration(&BundleInput {
             id: &record.id,
-            root: &directories.run.join("rootfs"),
+            root: &place.join("rootfs"),
             spec,
             args: record.args(),
             env: &record.config.env,
             cwd: &cwd,
             identity: &identity,
             hostname: &hostname,
-            files: connected.host_files.as_deref().unwrap_or(&directories.state),
+            files: &files,
             points: &sources.points,
             devices: &devices::find(spec)?,
             donors: joined.donors.clone(),
             shm: Some(&shm),
             init: init.as_deref(),
             host: Host::read(self.options().rootless)?,
+            ids: record.ids.as_ref(),
         })?;
         apparmor::ensure(built.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()))?;
         cdi::inject(&mut built, &spec.device_requests, &self.options().cdi_folders)?;
         write_configuration(&directories.state, &built)?;
         Ok(sources.handed)
     }
+}
+
+/// Does work in a container's root as its root, to whom new directories belong: root of the machine may make no files there
+/// when the ids are mapped.
+pub(super) fn as_root_of<T>(ids: Option<&IdMappings>, work: impl FnOnce(NewDir) -> Result<T>) -> Result<T> {
+    let Some((uid, gid)) = ids.map(IdMappings::root) else { return work(NewDir::default()) };
+    let new = NewDir { uid, gid, ..NewDir::default() };
+    as_owner(uid, gid, || work(new)).map_err(|errno| Error::io("become root of", "a container")(errno.into()))?
+}
+
+/// Hands the container's own files over as mounts: root of a user namespace cannot pass through the store to them. They are
+/// its own there too, as far as they are not another container's.
+fn hand_files(sources: &mut Sources, files: &Path, ids: &IdMappings) -> Result<()> {
+    let (uid, gid) = ids.root();
+    for name in ["resolv.conf", "hostname", "hosts"] {
+        let path = files.join(name);
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(Error::io("give away", &path))?;
+        sources.handed.push((name.to_owned(), copy_tree(&path, Recursion::Disabled)?));
+    }
+    Ok(())
 }
 
 /// Writes `config.json` into a bundle.
@@ -115,12 +146,12 @@ pub(crate) fn write_files(directory: &Path, hostname: &str, spec: &ContainerSpec
 
 /// The working directory, made where it is missing. Below `/proc` none is accepted: a descriptor of the host's that leaked
 /// into the runtime could be reached there (CVE-2024-21626).
-pub(crate) fn working_directory(root: BorrowedFd<'_>, wanted: &str) -> Result<String> {
+pub(crate) fn working_directory(root: BorrowedFd<'_>, wanted: &str, new: NewDir) -> Result<String> {
     let cwd = merge::clean(wanted);
     check_working_directory(&cwd)?;
     let kernels = ["/sys", "/dev"].iter().any(|top| cwd == *top || cwd.starts_with(&format!("{top}/")));
     if cwd != "/" && !kernels {
-        beneath::mkdir_all(root, Path::new(&cwd[1..]), NewDir::default()).map_err(|source| Error::Layer {
+        beneath::mkdir_all(root, Path::new(&cwd[1..]), new).map_err(|source| Error::Layer {
             operation: "make the working directory in",
             layer: cwd.clone(),
             source,

@@ -388,6 +388,7 @@ mod tests {
                 ..Default::default()
             },
             volumes: vec![],
+            ids: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! How verbs reach a container's root file system: by a detached mount while it is stopped, through its first process while
 //! it runs.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use mica_storage_api::MountFlags;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -10,7 +10,7 @@ use rustix::mount::OpenTreeFlags;
 use super::apart::inside;
 use crate::container::ContainerRecord;
 use crate::runtime::RunState;
-use crate::storage::{Chain, Volatility, mount};
+use crate::storage::{Chain, Volatility, mount, mount_mapped};
 use crate::store::container_state::read;
 use crate::store::containers::Claim;
 use crate::{Engine, Error, Kind, Result};
@@ -46,13 +46,35 @@ impl Engine {
         mount(&chain.driver, &chain.keys, None, MountFlags::READONLY)
     }
 
+    /// The same with the owners that a user namespace maps. Blocks.
+    pub(crate) fn mapped_view(&self, chain: &Chain, ids: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+        mount_mapped(&chain.driver, &chain.keys, None, MountFlags::READONLY, ids)
+    }
+
     /// A detached mount of a writable tree. Blocks.
     pub(crate) fn mount_rw(&self, chain: &Chain, id: &str, volatility: Volatility) -> Result<OwnedFd> {
-        if let Some(root) = self.mounted_root(id)? {
-            return Ok(root);
+        self.mount_rw_mapped(chain, id, volatility, None)
+    }
+
+    /// The same with the owners that a user namespace maps. Blocks.
+    pub(crate) fn mount_rw_mapped(
+        &self,
+        chain: &Chain,
+        id: &str,
+        volatility: Volatility,
+        ids: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd> {
+        match (self.mounted_root(id)?, ids) {
+            (Some(root), None) => return Ok(root),
+            (Some(_), Some(_)) => {
+                let message = format!("the root of container `{id}` is mounted on the host without its mapping of ids");
+                return Err(Error::refused(Kind::Conflict, message)
+                    .with_hint("`mica unmount` it first: overlayfs must not have one upper directory in two mounts"));
+            }
+            (None, _) => {}
         }
         let flags = if volatility == Volatility::Volatile { MountFlags::VOLATILE } else { MountFlags::empty() };
-        mount(&chain.driver, &chain.keys, Some(id), flags)
+        mount_mapped(&chain.driver, &chain.keys, Some(id), flags, ids)
     }
 
     /// A container's root. Blocks.

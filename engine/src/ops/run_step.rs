@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use mica_layer::beneath::NewDir;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::apparmor;
@@ -57,7 +58,7 @@ impl Engine {
         let connected = match spec.network {
             NetworkMode::Networks => {
                 let party = Party { id: id.clone(), name: HOSTNAME.to_owned(), run_dir: held.path.clone() };
-                self.attach_to(party, &spec, Vec::new()).await?
+                self.attach_to(party, &spec, Vec::new(), None).await?
             }
             _ => Connected::default(),
         };
@@ -112,7 +113,7 @@ impl Engine {
         private_directory(&state_dir)?;
         write_files(&state_dir, HOSTNAME, spec, &connected.surroundings)?;
         let identity = user::lookup(&root, &step.user, &[])?;
-        let cwd = working_directory(root.as_fd(), &step.cwd)?;
+        let cwd = working_directory(root.as_fd(), &step.cwd, NewDir::default())?;
         let built = configuration(&BundleInput {
             id,
             root: &run_dir.join("rootfs"),
@@ -129,6 +130,7 @@ impl Engine {
             shm: None,
             init: None,
             host: Host::read(self.options().rootless)?,
+            ids: None,
         })?;
         apparmor::ensure(built.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()))?;
         write_configuration(&state_dir, &built)?;
@@ -154,6 +156,8 @@ impl Engine {
             on_exit: None,
             die_with_client: true,
             joins_network: connected.namespace.is_some(),
+            joins_user: false,
+            place: None,
             transient: connected.files,
             restart: RestartPolicy::No,
             health: None,
@@ -167,7 +171,7 @@ impl Engine {
             directory,
             stubs,
             request,
-            Descriptors { root, mounts: Vec::new(), network: connected.namespace, kept: connected.kept },
+            Descriptors { root, mounts: Vec::new(), network: connected.namespace, user: None, kept: connected.kept },
         ))
     }
 }

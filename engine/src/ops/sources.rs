@@ -20,7 +20,7 @@ use crate::store::container_state::{monitored, read};
 use crate::store::{containers, volumes};
 use crate::{Engine, Error, Kind, Result};
 
-/// Where mounts that came as descriptors are, below a container's run directory.
+/// Where mounts that came as descriptors are, below the place where a container is attached.
 pub(crate) const MOUNTS: &str = "mounts";
 
 /// What is mounted in a container that is about to start.
@@ -34,18 +34,23 @@ pub(crate) struct Sources {
 
 impl Engine {
     /// The sources of a container's mounts. Makes missing sources of `-v` and refuses missing ones of `--mount`. Blocks.
-    pub(crate) fn sources(&self, record: &ContainerRecord, run: &Path) -> Result<Sources> {
+    pub(crate) fn sources(&self, record: &ContainerRecord, place: &Path) -> Result<Sources> {
         let mut sources = Sources::default();
         for (index, point) in record.mount_points().into_iter().enumerate() {
             bind_source(&point)?;
-            let path = match self.detached(&point, &record.driver)? {
+            let tree = match self.detached(&point, &record.driver)? {
+                // Root of a user namespace need not be let through the directories that lead to a source.
+                None if record.ids.is_some() => Some(copy_tree(&self.path_of(&point), point.recursion)?),
+                found => found,
+            };
+            let path = match tree {
                 None => self.path_of(&point),
                 Some(tree) => {
                     let name = match &point.source {
                         PointSource::Volume(name) if point.subpath.is_none() => name.clone(),
                         _ => index.to_string(),
                     };
-                    let path = run.join(MOUNTS).join(&name);
+                    let path = place.join(MOUNTS).join(&name);
                     // One volume may be mounted twice.
                     if !sources.handed.iter().any(|(known, _)| *known == name) {
                         sources.handed.push((name, tree));
@@ -118,7 +123,8 @@ impl Engine {
             let Ok(namespace) = rustix::fs::open(namespace, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
                 continue;
             };
-            let path = run.join(MOUNTS).join(&record.name);
+            let place = self.place_of(&self.store().find_container(&id)?);
+            let path = place.join(MOUNTS).join(&record.name);
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             if let Ok(tree) = inside(namespace, || open_tree(CWD, &path, flags)) {
                 return Ok(tree);

@@ -1,6 +1,6 @@
 //! `start`: a created or exited container gets its root mounted, its bundle written and its monitor started.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::exec::{ExecOptions, exec_process};
 use super::log_target;
@@ -93,9 +93,22 @@ impl Engine {
         if !options.detach {
             self.tell_of(&record, "attach");
         }
-        let connected = self.join_networks(&record).await;
+        let (record, spaces) = self
+            .blocking(move |engine| {
+                let spaces = engine.namespaces_of(&record);
+                Ok((record, spaces))
+            })
+            .await?;
+        let joined = match spaces {
+            Ok(spaces) => {
+                let (user, network) = spaces.map_or((None, None), |spaces| (Some(spaces.user), spaces.network));
+                self.join_networks(&record, network).await.map(|connected| (user, connected))
+            }
+            Err(error) => Err(error),
+        };
         let prepared = self.blocking(move |engine| {
-            let request = connected.and_then(|connected| engine.prepare(&record, &chain, options, connected));
+            let request =
+                joined.and_then(|(user, connected)| engine.prepare(&record, &chain, options, connected, user));
             Ok((request, record))
         });
         let (request, record) = prepared.await?;
@@ -131,16 +144,18 @@ impl Engine {
         chain: &Chain,
         options: StartOptions,
         connected: Connected,
+        user: Option<OwnedFd>,
     ) -> Result<(StartRequest, Descriptors)> {
         let directories = self.store().directories(&record.id);
         let spec = &record.spec;
         self.store().forget_container_figure(&record.id);
         let volatility = if spec.auto_remove { Volatility::Volatile } else { Volatility::Durable };
         let joined = self.join(record)?;
-        let root = self.mount_rw(chain, &record.id, volatility)?;
+        let root = self.mount_rw_mapped(chain, &record.id, volatility, user.as_ref().map(AsFd::as_fd))?;
         private_directory(&directories.run)?;
         forget_marks(&directories);
-        let others = self.write_bundle(record, std::os::fd::AsFd::as_fd(&root), &directories, &joined, &connected)?;
+        let others = self.write_bundle(record, root.as_fd(), &directories, &joined, &connected)?;
+        let place = user.is_some().then(|| self.place_of(record));
         let health = health(record, &root, Host::read(self.options().rootless)?)?;
         let log = log_target::target(record, &directories)?;
         let removal = || {
@@ -161,6 +176,8 @@ impl Engine {
             on_exit: (spec.auto_remove && options.detach).then(removal),
             die_with_client: false,
             joins_network: connected.namespace.is_some(),
+            joins_user: user.is_some(),
+            place,
             transient: connected.files,
             restart: spec.restart,
             health,
@@ -169,7 +186,7 @@ impl Engine {
             lenders: joined.lenders,
             shm_of: joined.shm_of,
         };
-        Ok((request, Descriptors { root, mounts: others, network: connected.namespace, kept: connected.kept }))
+        Ok((request, Descriptors { root, mounts: others, network: connected.namespace, user, kept: connected.kept }))
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use chain::key;
 pub use chain::{Chain, Sealed};
 pub use mica_layer::{Change, ChangeKind};
 pub use rw::{Usage, Volatility};
-pub(crate) use rw::{changes, mount, usage};
+pub(crate) use rw::{changes, mount, mount_mapped, usage};
 pub use seal::Source;
 pub(crate) use stage::remove;
 

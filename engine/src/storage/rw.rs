@@ -1,6 +1,6 @@
 //! Writable trees over chains: made, mounted, measured, compared, taken away.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use mica_layer::{Change, ChangeKind, compare_trees};
@@ -100,9 +100,20 @@ impl Engine {
 
 /// A detached mount. Blocks.
 pub(crate) fn mount(driver: &Driver, parents: &[String], rw: Option<&str>, flags: MountFlags) -> Result<OwnedFd> {
+    mount_mapped(driver, parents, rw, flags, None)
+}
+
+/// A detached mount whose owners are those that a user namespace maps them to. Blocks.
+pub(crate) fn mount_mapped(
+    driver: &Driver,
+    parents: &[String],
+    rw: Option<&str>,
+    flags: MountFlags,
+    ids: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd> {
     let parents = keys(parents)?;
     let rw_id = rw.map(key).transpose()?;
-    let args = MountArgs { rw_id, flags, ..MountArgs::view(&parents) };
+    let args = MountArgs { rw_id, flags, idmap_userns: ids, ..MountArgs::view(&parents) };
     driver.mount(&args).map_err(|source| Error::Storage { operation: "mount a root file system", source })
 }
 

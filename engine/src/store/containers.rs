@@ -333,6 +333,7 @@ mod tests {
             config: Default::default(),
             spec: Default::default(),
             volumes: vec![],
+            ids: None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `document` (digest) | relies on a config's or manifest's blob | – |
 //! | `reap` (driver) | – | empties the driver's trash |
 //! | `recovery` | – | looks at what the last boot left |
+//! | `ids` | – | chooses ids for a container |
 //!
 //! Deadlock cannot happen: whoever waits takes `layer` before `object` locks, each in the order of names, and `chain` locks are
 //! waited for by nobody: who removes only tries. A file is removed only by who holds it exclusively, and who gets a lock
@@ -41,6 +42,8 @@ pub(crate) enum LockName {
     Reap(String),
     /// What the last boot left.
     Recovery,
+    /// The ids of containers' user namespaces.
+    Ids,
 }
 
 impl LockName {
@@ -53,6 +56,7 @@ impl LockName {
             Self::Document(digest) => format!("document-{}", digest.hex()),
             Self::Reap(driver) => format!("reap-{driver}"),
             Self::Recovery => "recovery".to_owned(),
+            Self::Ids => "ids".to_owned(),
         }
     }
 }

@@ -121,15 +121,26 @@ fn lock(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(fs_err::metadata(path).is_ok_and(|now| now.ino() == mine.st_ino).then_some(directory))
 }
 
-/// Fills an empty directory with what an image has at a path, owner and mode included. True when it did.
-pub(crate) fn fill(data: impl AsFd, image: impl AsFd, target: &str, name: &str) -> Result<bool> {
+/// Fills an empty directory with what an image has at a path, owner and mode included. True when it did. Where the image has
+/// nothing, the directory is given to `root`, who is root of a container with a user namespace of its own.
+pub(crate) fn fill(
+    data: impl AsFd,
+    image: impl AsFd,
+    target: &str,
+    name: &str,
+    root: Option<(u32, u32)>,
+) -> Result<bool> {
     let fail = |verb: &'static str| move |errno: rustix::io::Errno| Error::io(verb, name)(errno.into());
     if !is_empty(&data).map_err(fail("list volume"))? {
         return Ok(false);
     }
     let target = Path::new(target.trim_start_matches('/'));
     // Not in the image, or not a directory there: the volume stays as it is.
-    let Ok(source) = beneath::open_dir(&image, target) else { return Ok(false) };
+    let Ok(source) = beneath::open_dir(&image, target) else {
+        let Some((uid, gid)) = root else { return Ok(false) };
+        let given = rustix::fs::fchown(&data, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        return given.map(|()| true).map_err(fail("set the owner of volume"));
+    };
     let options = CopyOptions { follow: true, ..CopyOptions::default() };
     copy_into(image.as_fd(), target, data.as_fd(), Path::new(""), &options).map_err(|source| Error::Layer {
         operation: "fill volume",

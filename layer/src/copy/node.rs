@@ -5,15 +5,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Uid};
 use rustix::io::Errno;
 
+use super::Owners;
 use crate::archive::Time;
 use crate::attributes;
 use crate::error::{Error, Result};
 
 /// What a copy gets instead of what its source has.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Overrides {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Overrides<'a> {
     pub owner: Option<(u32, u32)>,
+    pub owners: Option<&'a Owners<'a>>,
     pub mode: Option<u32>,
+}
+
+impl Overrides<'_> {
+    /// Who gets what belongs to `source`.
+    pub fn owner_of(&self, source: (u32, u32)) -> (u32, u32) {
+        self.owner.unwrap_or_else(|| self.owners.map_or(source, |owners| owners(source)))
+    }
 }
 
 /// The ways to copy content that this pair of file systems has refused; each is tried once and not again.
@@ -51,7 +60,13 @@ impl<'a> Name<'a> {
 }
 
 /// Copies anything but a directory and a socket to a name that must be free. Returns how many bytes of content it has.
-pub(super) fn copy(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mut Ways, path: &[u8]) -> Result<u64> {
+pub(super) fn copy(
+    from: Name<'_>,
+    to: Name<'_>,
+    overrides: Overrides<'_>,
+    ways: &mut Ways,
+    path: &[u8],
+) -> Result<u64> {
     let failed = |e| Error::io("copy", path, e);
     let stat = rustix::fs::statat(from.dir, from.name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
@@ -65,7 +80,7 @@ pub(super) fn copy(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mu
         }
         _ => rustix::fs::mknodat(to.dir, to.name, kind, Mode::empty(), stat.st_rdev).map_err(failed)?,
     }
-    let (uid, gid) = overrides.owner.unwrap_or((stat.st_uid, stat.st_gid));
+    let (uid, gid) = overrides.owner_of((stat.st_uid, stat.st_gid));
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     rustix::fs::chownat(to.dir, to.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     if kind != FileType::Symlink {
@@ -77,9 +92,15 @@ pub(super) fn copy(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mu
 }
 
 /// Owner, mode, attributes and times of an open file or directory, like another's.
-pub(super) fn dress(from: Name<'_>, stat: &Stat, to: BorrowedFd<'_>, overrides: Overrides, path: &[u8]) -> Result<()> {
+pub(super) fn dress(
+    from: Name<'_>,
+    stat: &Stat,
+    to: BorrowedFd<'_>,
+    overrides: Overrides<'_>,
+    path: &[u8],
+) -> Result<()> {
     let failed = |e| Error::io("set the owner of", path, e);
-    let (uid, gid) = overrides.owner.unwrap_or((stat.st_uid, stat.st_gid));
+    let (uid, gid) = overrides.owner_of((stat.st_uid, stat.st_gid));
     rustix::fs::fchown(to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
     // The mode after the owner, whose change clears set-id bits, and attributes last for the same reason.
     let mode = overrides.mode.unwrap_or(stat.st_mode & 0o7777);
@@ -88,7 +109,7 @@ pub(super) fn dress(from: Name<'_>, stat: &Stat, to: BorrowedFd<'_>, overrides: 
     rustix::fs::futimens(to, &Time::of(stat).to_set()).map_err(|e| Error::io("set times of", path, e))
 }
 
-fn file(from: Name<'_>, to: Name<'_>, overrides: Overrides, ways: &mut Ways, path: &[u8]) -> Result<u64> {
+fn file(from: Name<'_>, to: Name<'_>, overrides: Overrides<'_>, ways: &mut Ways, path: &[u8]) -> Result<u64> {
     let failed = |e| Error::io("copy", path, e);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from.dir, from.name, flags, Mode::empty()).map_err(failed)?;

@@ -69,6 +69,15 @@ fn privileged_owner_and_mode_can_be_given() {
     }
     let link = fs_err::symlink_metadata(dst.path("new/parent/t/d/l")).unwrap();
     assert_eq!((link.uid(), link.gid()), (10, 20));
+
+    // Through a mapping, which new directories above the copy have too.
+    std::os::unix::fs::chown(src.path("t/d/f"), Some(7), Some(8)).unwrap();
+    let owners = |(uid, gid): (u32, u32)| (uid + 1000, gid + 2000);
+    copy(&src, "t", &dst, "mapped/t", &CopyOptions { owners: Some(&owners), ..CopyOptions::default() }).unwrap();
+    for (path, owner) in [("mapped", (1000, 2000)), ("mapped/t/d", (1000, 2000)), ("mapped/t/d/f", (1007, 2008))] {
+        let stat = fs_err::metadata(dst.path(path)).unwrap();
+        assert_eq!((stat.uid(), stat.gid()), owner, "{path}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! `noNewPrivileges: false` together with a filter; and it compiles the filter anew for every container. The resource limits
 //! go with them: libcontainer sets them first and then fails under what it has set, such as a limit of ten open files.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
@@ -49,6 +50,8 @@ impl<'a> Embedded<'a> {
         let context = || format!("cannot create container `{id}`");
         let bundle = self.state.join("bundle");
         fs_err::create_dir_all(&bundle).or_fail(context)?;
+        // The way to the root file system may be open to everybody, and the environment in here is nobody's business.
+        fs_err::set_permissions(&self.state, std::fs::Permissions::from_mode(0o700)).or_fail(context)?;
         let program = Program::new(report, self.take_confinement(&bundle)?);
         let builder = ContainerBuilder::new(self.bundle.id.to_owned(), SyscallType::default())
             .with_executor(program)

@@ -56,7 +56,7 @@ pub fn enter(request: &ExecRequest, state: &RunState, runtime: &RuntimeRecord) -
     let spec = Spec::load(runtime.bundle.join("config.json")).or_fail(context)?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.map(|profile| Filter::prepare(profile, runtime.cache.as_deref())).transpose()?;
-    let owner = request.spec.user().uid();
+    let owner = stdio::owner(&spec, request.spec.user().uid());
     let terminal = request.spec.terminal().unwrap_or(false);
     let (report, verdict) = report()?;
     let (masters, theirs) = UnixStream::pair().or_fail(context)?;
@@ -136,8 +136,19 @@ fn become_program(entry: Entry<'_>) -> Result<Infallible, Failure> {
     let Entry { process, target, namespaces, cgroups, filter, stdio, terminal_size, report: _ } = entry;
     rustix::process::setsid().or_fail(|| "cannot make a session".into())?;
     cgroups.join().or_fail(|| "cannot enter the container's control groups".into())?;
+    if let Some(score) = process.oom_score_adj() {
+        // Here, because in a user namespace the file is somebody else's.
+        fs_err::write("/proc/self/oom_score_adj", score.to_string())
+            .or_fail(|| "cannot set the out-of-memory score".into())?;
+    }
     if !namespaces.is_empty() {
         setns(&target, namespaces).or_fail(|| "cannot enter the container's namespaces".into())?;
+    }
+    if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        // Root of the machine is nobody in there, and what nobody makes, such as a terminal, belongs to nobody.
+        let context = || "cannot become root of the container's user namespace".into();
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).or_fail(context)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).or_fail(context)?;
     }
     drop(target);
     match stdio {
@@ -197,10 +208,6 @@ fn restrict(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
     }
     if let Some(profile) = process.apparmor_profile() {
         libcontainer::apparmor::apply_profile(profile).or_fail(|| format!("cannot apply profile `{profile}`"))?;
-    }
-    if let Some(score) = process.oom_score_adj() {
-        fs_err::write("/proc/self/oom_score_adj", score.to_string())
-            .or_fail(|| "cannot set the out-of-memory score".into())?;
     }
     let load = || filter.map_or(Ok(()), Filter::load);
     if privileges {

@@ -7,8 +7,10 @@ use mica_engine::Kind;
 use mica_engine::runtime::{ExecRequest, RunState};
 use mica_runtime::frame::Frame;
 use mica_runtime::request::RuntimeRecord;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signalfd::SignalFd;
-use oci_spec::runtime::BoxBuilder;
+use oci_spec::runtime::{BoxBuilder, Spec};
+use rustix::fs::{Mode, OFlags};
 
 use crate::console::{self, ConsoleSocket};
 use crate::enter;
@@ -53,12 +55,17 @@ pub fn launch(request: &ExecRequest) -> Result<(i32, Ours, SignalFd), Failure> {
     let signals = block_signals().or_fail(|| "cannot watch for signals".into())?;
     let (pid, streams) = match &runtime.oci_runtime {
         None => enter::enter(request, &state, &runtime)?,
-        Some(program) => external(request, &runtime, program)?,
+        Some(program) => external(request, &state, &runtime, program)?,
     };
     Ok((pid, streams, signals))
 }
 
-fn external(request: &ExecRequest, runtime: &RuntimeRecord, program: &str) -> Result<(i32, Ours), Failure> {
+fn external(
+    request: &ExecRequest,
+    state: &RunState,
+    runtime: &RuntimeRecord,
+    program: &str,
+) -> Result<(i32, Ours), Failure> {
     let context = || format!("cannot run a command in container `{}`", request.id);
     let bundle = Bundle { id: &request.id, path: &runtime.bundle, run_dir: &request.run_dir, cache: None };
     let container = External::new(bundle, program);
@@ -70,7 +77,14 @@ fn external(request: &ExecRequest, runtime: &RuntimeRecord, program: &str) -> Re
         process.set_console_size(Some(size.or_fail(context)?));
     }
     record::write(&file, &process)?;
-    let owner = request.spec.user().uid();
+    let spec = Spec::load(runtime.bundle.join("config.json")).or_fail(context)?;
+    if !spec.root().as_ref().is_some_and(|root| root.path().exists()) {
+        // runc begins in the container's root directory, which is there for the container's own monitor alone.
+        let path = format!("/proc/{}/ns/mnt", state.monitor_pid);
+        let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).or_fail(context)?;
+        setns(namespace, CloneFlags::CLONE_NEWNS).or_fail(context)?;
+    }
+    let owner = stdio::owner(&spec, request.spec.user().uid());
     let run = || {
         if request.spec.terminal().unwrap_or(false) {
             let socket = ConsoleSocket::bind(request.run_dir.join(format!("{name}.sock")))?;

@@ -11,6 +11,14 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 
 use crate::failure::{Failure, OrFail};
 
+/// Where the root file system and the other mounts are attached.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub path: &'a Path,
+    /// True to mount a memory file system there first, which shows what is below to everybody in the namespace.
+    pub fresh: bool,
+}
+
 /// The way back to the namespace the monitor came from.
 #[derive(Debug)]
 pub struct Outside {
@@ -20,34 +28,43 @@ pub struct Outside {
     /// Where the other mounts are; empty when there are none.
     places: Vec<PathBuf>,
     shm: PathBuf,
+    /// Whether the mount points were made on the host and are to be removed there.
+    made: bool,
 }
 
-/// Enters a new mount namespace and attaches the root file system at `<run_dir>/rootfs`, other mounts by their names below
-/// `<run_dir>/mounts`, and the `/dev/shm` of the process `shm_of` at `<run_dir>/shm`.
+/// Enters a new mount namespace and attaches the root file system at `<place>/rootfs`, other mounts by their names below
+/// `<place>/mounts`, and the `/dev/shm` of the process `shm_of` at `<place>/shm`.
 pub fn enter(
-    run_dir: &Path,
+    place: Place<'_>,
     root: impl AsFd,
     others: &[(String, OwnedFd)],
     shm_of: Option<i32>,
 ) -> Result<Outside, Failure> {
-    let rootfs = run_dir.join("rootfs");
+    let rootfs = place.path.join("rootfs");
     let open = |path: &str, flags: OFlags| {
         rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).or_fail(|| format!("cannot open `{path}`"))
     };
     let namespace = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
-    let outside = Outside {
+    let mut outside = Outside {
         namespace,
         root: open("/", OFlags::PATH | OFlags::DIRECTORY)?,
         rootfs,
-        places: places(run_dir, others)?,
-        shm: run_dir.join("shm"),
+        places: Vec::new(),
+        shm: place.path.join("shm"),
+        made: !place.fresh,
     };
-    make_directory(&outside.rootfs)?;
     let shared = shm_of.map(|pid| shared_memory(pid, &outside)).transpose()?;
     unshare(CloneFlags::CLONE_NEWNS).or_fail(|| "cannot make a mount namespace".into())?;
     // Slave, not private: what the host unmounts later must not stay busy here for the container's whole life.
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
         .or_fail(|| "cannot separate the mount namespace from the host's".into())?;
+    if place.fresh {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("tmpfs", place.path, "tmpfs", flags, Some(c"mode=755,size=1m"))
+            .or_fail(|| format!("cannot make room for mounts at `{}`", place.path.display()))?;
+    }
+    outside.places = places(place.path, others)?;
+    make_directory(&outside.rootfs)?;
     rustix::mount::move_mount(root.as_fd(), "", CWD, &outside.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .or_fail(|| format!("cannot mount the root file system at `{}`", outside.rootfs.display()))?;
     for (place, (_, mount)) in outside.places.iter().zip(others) {
@@ -62,9 +79,18 @@ pub fn enter(
     Ok(outside)
 }
 
+/// A detached copy of the mount that a file is on, with the file as its root and its name.
+pub fn copy_of(path: &Path) -> Result<(String, OwnedFd), Failure> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = rustix::mount::open_tree(CWD, path, flags)
+        .or_fail(|| format!("cannot copy the mount of `{}`", path.display()))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok((name, copy))
+}
+
 /// Makes the mount points of the other mounts, each a directory or a file as its mount is.
-fn places(run_dir: &Path, others: &[(String, OwnedFd)]) -> Result<Vec<PathBuf>, Failure> {
-    let directory = run_dir.join("mounts");
+fn places(above: &Path, others: &[(String, OwnedFd)]) -> Result<Vec<PathBuf>, Failure> {
+    let directory = above.join("mounts");
     if others.is_empty() {
         return Ok(Vec::new());
     }
@@ -128,6 +154,9 @@ impl Outside {
     /// Returns to the namespace the monitor came from. The other one has no process left then, and its mounts with it.
     pub fn leave(self) -> Result<(), Failure> {
         self.come_back()?;
+        if !self.made {
+            return Ok(());
+        }
         for place in &self.places {
             // An empty file or directory, or what somebody else put there.
             fs_err::remove_dir(place).or_else(|_| fs_err::remove_file(place)).ok();

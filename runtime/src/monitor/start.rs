@@ -9,7 +9,7 @@ use std::process::{Command, Stdio as ChildStdio};
 use std::time::Instant;
 
 use mica_engine::Kind;
-use mica_engine::runtime::{Descriptors, ExitRecord, NAME, NETWORK_LINK, RunState, StartRequest};
+use mica_engine::runtime::{Descriptors, ExitRecord, NAME, NETWORK_LINK, RunState, StartRequest, USER_LINK};
 use mica_runtime::frame::Frame;
 use mica_runtime::request::RuntimeRecord;
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +22,7 @@ use crate::console::{self, ConsoleSocket, bind_anywhere};
 use crate::failure::{Failure, OrFail};
 use crate::health::Watch;
 use crate::log::Log;
-use crate::mounts::{self, Outside};
+use crate::mounts::{self, Outside, Place};
 use crate::oci::{self, Bundle, OciRuntime, Stdio};
 use crate::record;
 use crate::relay::{Relay, Rules, block_signals};
@@ -50,17 +50,17 @@ pub fn run(
         socket.write_all(&frame.to_bytes()).ok();
         Err(failure)
     };
-    let came = match sorted(&request, descriptors) {
+    let mut came = match sorted(&request, descriptors) {
         Ok(came) => came,
         Err(failure) => return refused(failure, &socket),
     };
-    let (lock, outside) = match prepare(&request, &came) {
+    let (lock, outside) = match prepare(&request, &mut came) {
         Ok(prepared) => prepared,
         Err(failure) => return refused(failure, &socket),
     };
     // They are attached; a descriptor would keep them when the mount namespace has gone.
     drop((came.root, came.mounts));
-    let held = Held { _network: came.network, _kept: came.kept, _lock: lock };
+    let held = Held { _network: came.network, _user: came.user, _kept: came.kept, _lock: lock };
     let launcher = Launcher { request: &request, cache };
     let begun = launcher.equip().and_then(|mut relay| {
         let running = launcher.launch(&mut relay, 0)?;
@@ -80,6 +80,7 @@ pub fn run(
 /// go first: fields are dropped in their order, and what is left to the end of the process is closed by number.
 struct Held {
     _network: Option<OwnedFd>,
+    _user: Option<OwnedFd>,
     _kept: Vec<OwnedFd>,
     _lock: OwnedFd,
 }
@@ -90,11 +91,12 @@ fn sorted(request: &StartRequest, (names, descriptors): (Vec<String>, Vec<OwnedF
     let mut descriptors = descriptors.into_iter();
     let root = descriptors.next().ok_or_else(missing)?;
     let network = if request.joins_network { descriptors.next() } else { None };
+    let user = if request.joins_user { descriptors.next() } else { None };
     let mounts = names.into_iter().zip(descriptors.by_ref()).collect();
-    Ok(Descriptors { root, mounts, network, kept: descriptors.collect() })
+    Ok(Descriptors { root, mounts, network, user, kept: descriptors.collect() })
 }
 
-fn prepare(request: &StartRequest, came: &Descriptors) -> Result<(OwnedFd, Outside), Failure> {
+fn prepare(request: &StartRequest, came: &mut Descriptors) -> Result<(OwnedFd, Outside), Failure> {
     let lock = record::lock(&request.run_dir)?;
     // Whatever a killed monitor left under this name is nobody's: the lock is ours.
     for directory in ["libcontainer", "oci"] {
@@ -106,14 +108,29 @@ fn prepare(request: &StartRequest, came: &Descriptors) -> Result<(OwnedFd, Outsi
     if let Some(path) = &request.init {
         write_init(path)?;
     }
-    if let Some(namespace) = &came.network {
-        let link = request.run_dir.join(NETWORK_LINK);
+    if let (Some(path), Some(_)) = (&request.init, &came.user) {
+        // Root of a user namespace cannot pass through the store to it.
+        came.mounts.push(mounts::copy_of(path)?);
+    }
+    let place = match &request.place {
+        Some(path) => Place { path, fresh: true },
+        None => Place { path: &request.run_dir, fresh: false },
+    };
+    let outside = mounts::enter(place, &came.root, &came.mounts, request.shm_of)?;
+    // libcontainer opens them when it is in the user namespace, from where it reaches its own descriptors alone; another runtime
+    // has none of them.
+    let owner = match (&request.oci_runtime, &came.user) {
+        (None, Some(_)) => "self".to_owned(),
+        _ => std::process::id().to_string(),
+    };
+    for (name, namespace) in [(NETWORK_LINK, &came.network), (USER_LINK, &came.user)] {
+        let Some(namespace) = namespace else { continue };
+        let link = place.path.join(name);
         fs_err::remove_file(&link).ok();
         // A bundle names a namespace by a path, and this one has no name but the descriptor of it here.
-        let target = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        let target = format!("/proc/{owner}/fd/{}", namespace.as_raw_fd());
         fs_err::os::unix::fs::symlink(target, &link).or_fail(|| format!("cannot make `{}`", link.display()))?;
     }
-    let outside = mounts::enter(&request.run_dir, &came.root, &came.mounts, request.shm_of)?;
     Ok((lock, outside))
 }
 
@@ -152,7 +169,7 @@ impl<'a> Launcher<'a> {
         let bundle =
             Bundle { id: &request.id, path: &request.bundle, run_dir: &request.run_dir, cache: self.cache.as_deref() };
         let spec = spec(request)?;
-        let owner = spec.process().as_ref().map_or(0, |process| process.user().uid());
+        let owner = spec.process().as_ref().map_or(0, |process| stdio::owner(&spec, process.user().uid()));
         let groups = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
         let mut runtime = oci::runtime(bundle, request.oci_runtime.as_deref());
         let made = self.create(runtime.as_mut(), owner, relay.terminal_size(), groups.as_deref());

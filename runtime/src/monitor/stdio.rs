@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use oci_spec::runtime::{LinuxIdMapping, Spec};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pipe::PipeFlags;
 
@@ -25,6 +26,16 @@ pub struct Ours {
     pub error: Option<OwnedFd>,
     /// The terminal's other end, kept open so that a program may close and reopen its terminal. Dropped when it ends.
     pub terminal: Option<OwnedFd>,
+}
+
+/// Who a user of the container is on the host.
+pub fn owner(spec: &Spec, uid: u32) -> u32 {
+    let mappings = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let place = |map: &LinuxIdMapping| {
+        let at = uid.checked_sub(map.container_id()).filter(|at| *at < map.size())?;
+        Some(map.host_id() + at)
+    };
+    mappings.iter().find_map(place).unwrap_or(uid)
 }
 
 /// Three pipes, or two and `/dev/null`. They belong to the process's user, who may open `/dev/stdout` anew.

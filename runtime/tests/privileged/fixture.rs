@@ -129,6 +129,8 @@ impl Fixture {
             health: None,
             events: None,
             joins_network: false,
+            joins_user: false,
+            place: None,
             transient: Vec::new(),
             oci_runtime: None,
         }
