@@ -67,8 +67,8 @@ pub struct ContainerRecord {
     pub diff_ids: Vec<DiffId>,
     /// The image's defaults with the request laid over them, so a container starts without its image's config.
     pub config: ContainerDefaults,
-    /// What was asked for.
-    pub spec: ContainerSpec,
+    /// What was asked for. Apart, because it is most of a record's size, and listings hand a thousand records on.
+    pub spec: Box<ContainerSpec>,
     /// Volumes the container mounts, in the order of their mounts.
     pub volumes: Vec<VolumeMount>,
     /// The ids of its user namespace, where it has one of its own.

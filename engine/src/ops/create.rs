@@ -132,7 +132,7 @@ impl Engine {
             driver: chain.driver().to_owned(),
             diff_ids: image.config.rootfs.diff_ids,
             config,
-            spec,
+            spec: Box::new(spec),
             volumes,
             ids: chosen.ids.clone(),
             id,

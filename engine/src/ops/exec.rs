@@ -105,7 +105,7 @@ pub(super) fn exec_process(
     }
     let cwd = clean(wanted);
     check_working_directory(&cwd)?;
-    let spec = ContainerSpec { privileged: record.spec.privileged || options.privileged, ..record.spec.clone() };
+    let spec = ContainerSpec { privileged: record.spec.privileged || options.privileged, ..(*record.spec).clone() };
     let held = capabilities::resolve(&spec, host.capabilities)?;
     let confinement = apparmor::profile(&spec, spec.privileged, host.apparmor);
     super::apparmor::ensure(confinement.as_deref())?;

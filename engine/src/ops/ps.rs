@@ -383,10 +383,10 @@ mod tests {
                 labels: Some([("tier".to_owned(), "front".to_owned())].into()),
                 ..Default::default()
             },
-            spec: crate::container::ContainerSpec {
+            spec: Box::new(crate::container::ContainerSpec {
                 mounts: vec![crate::container::parse_volume("/srv:/data").unwrap()],
                 ..Default::default()
-            },
+            }),
             volumes: vec![],
             ids: None,
         }
