@@ -2,6 +2,7 @@
 
 mod file;
 mod journal;
+mod pack;
 
 use std::io;
 
@@ -24,7 +25,7 @@ pub struct Log {
 
 #[derive(Debug)]
 enum Sink {
-    Files(LogFiles),
+    Files(Box<LogFiles>),
     Journal(Journal),
 }
 
@@ -32,7 +33,7 @@ impl Log {
     /// Opens the log to append to it: a container that is started again continues its log.
     pub fn open(target: LogTarget) -> io::Result<Self> {
         let sink = match target {
-            LogTarget::Files(target) => Sink::Files(LogFiles::open(target)?),
+            LogTarget::Files(target) => Sink::Files(Box::new(LogFiles::open(target)?)),
             LogTarget::Journal(target) => Sink::Journal(Journal::open(&target)?),
         };
         Ok(Self { sink, stdout: Vec::new(), stderr: Vec::new() })
@@ -220,5 +221,31 @@ mod tests {
         assert!(text.lines().count() == 2 && text.contains("line 37"), "{text}");
         let inode = decoder.header().and_then(|header| header.comment()).map(|comment| comment.to_vec());
         assert!(inode.is_some_and(|inode| !inode.is_empty() && inode.iter().all(u8::is_ascii_digit)));
+    }
+
+    #[test]
+    fn a_large_file_is_compressed_while_the_next_one_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = LogFilesTarget { compress: true, ..files(directory.path().join("log"), Some(1 << 20), 3) };
+        let there = |name: &str| directory.path().join(name).exists();
+        let line = [&[b'x'; 10_000][..], b"\n"].concat();
+        let mut log = Log::open(LogTarget::Files(target.clone())).unwrap();
+        let until = |log: &mut Log, name: &str| {
+            let mut written = 0;
+            while !there(name) {
+                log.write(Stream::Stdout, &line).unwrap();
+                written += line.len();
+                assert!(written < 2 << 20, "no {name}");
+            }
+            written
+        };
+        until(&mut log, "log.1");
+        assert!(there("log.1.partial") && !there("log.1.gz"));
+        // The monitor ends meanwhile, and another one goes on with the log.
+        drop(log);
+        let mut log = Log::open(LogTarget::Files(target)).unwrap();
+        let written = until(&mut log, "log.1.gz");
+        assert!(!there("log.1") && !there("log.1.partial"));
+        assert!((100_000..300_000).contains(&written), "it took {written} bytes");
     }
 }

@@ -1,16 +1,13 @@
 //! Docker's json-file log: one JSON object a line, rotated by size, and compressed where that is asked for.
 
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
 use fs_err::os::unix::fs::OpenOptionsExt;
 use mica_engine::runtime::LogFilesTarget;
 use mica_runtime::frame::Stream;
 
-/// What ends the name of a compressed file.
-const PACKED: &str = ".gz";
+use super::pack::{ENDING, Packing};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -22,6 +19,8 @@ pub struct LogFiles {
     attributes: String,
     file: fs_err::File,
     size: u64,
+    /// The file that was turned over last, as long as it is being compressed.
+    packing: Option<Packing>,
     time: String,
     encoded: Vec<u8>,
 }
@@ -35,7 +34,10 @@ impl LogFiles {
             true => String::new(),
             false => format!(",\"attrs\":{}", serde_json::to_string(&target.attributes)?),
         };
-        Ok(Self { target, attributes, file, size, time: String::new(), encoded: Vec::new() })
+        let mut files =
+            Self { target, attributes, file, size, packing: None, time: String::new(), encoded: Vec::new() };
+        files.pack();
+        Ok(files)
     }
 
     /// What is added next comes at one time.
@@ -53,12 +55,14 @@ impl LogFiles {
         if self.encoded.is_empty() {
             return Ok(());
         }
+        let length = self.encoded.len() as u64;
         let written = match self.target.max_size {
             None => self.file.write_all(&self.encoded),
             Some(limit) => self.write_rotating(limit),
         };
         self.size += self.encoded.len() as u64;
         self.encoded.clear();
+        self.packing = self.packing.take().and_then(|packing| packing.step(length));
         written
     }
 
@@ -67,14 +71,26 @@ impl LogFiles {
         let encoded = std::mem::take(&mut self.encoded);
         for line in encoded.split_inclusive(|byte| *byte == b'\n') {
             if self.size > 0 && self.size + line.len() as u64 > limit {
+                // Names are about to change.
+                if let Some(packing) = self.packing.take() {
+                    packing.finish();
+                }
                 rotate(&self.target)?;
                 self.file = open(&self.target.path)?;
                 self.size = 0;
+                self.pack();
             }
             self.file.write_all(line)?;
             self.size += line.len() as u64;
         }
         Ok(())
+    }
+
+    /// Begins to compress the file that was turned over last: just now, or before a monitor ended that had begun with it.
+    fn pack(&mut self) {
+        if self.target.compress && self.target.max_files > 1 {
+            self.packing = Packing::begin(numbered(&self.target.path, 1, ""));
+        }
     }
 }
 
@@ -84,11 +100,6 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
 
 /// `log` becomes `log.1`, `log.1` becomes `log.2`, and the one beyond the last is gone, compressed or not.
 fn rotate(target: &LogFilesTarget) -> io::Result<()> {
-    let numbered = |number: u32, ending: &str| {
-        let mut name = target.path.as_os_str().to_owned();
-        name.push(format!(".{number}{ending}"));
-        PathBuf::from(name)
-    };
     if target.max_files <= 1 {
         return fs_err::remove_file(&target.path);
     }
@@ -97,35 +108,21 @@ fn rotate(target: &LogFilesTarget) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
-    for ending in ["", PACKED] {
+    let name = |number: u32, ending: &str| numbered(&target.path, number, ending);
+    for ending in ["", ENDING] {
         // A file of the other form at the last place would stay for ever.
-        unless_missing(fs_err::remove_file(numbered(last, ending)))?;
+        unless_missing(fs_err::remove_file(name(last, ending)))?;
         for number in (1..last).rev() {
-            unless_missing(fs_err::rename(numbered(number, ending), numbered(number + 1, ending)))?;
+            unless_missing(fs_err::rename(name(number, ending), name(number + 1, ending)))?;
         }
     }
-    let plain = numbered(1, "");
-    fs_err::rename(&target.path, &plain)?;
-    if target.compress {
-        // A disk that has no room for a smaller file has the larger one already.
-        let partial = numbered(1, ".partial");
-        if pack(&plain, &partial).and_then(|()| fs_err::rename(&partial, numbered(1, PACKED))).is_ok() {
-            fs_err::remove_file(&plain)?;
-        } else {
-            unless_missing(fs_err::remove_file(&partial))?;
-        }
-    }
-    Ok(())
+    fs_err::rename(&target.path, name(1, ""))
 }
 
-/// Compresses a file. Its inode number stands in the header, by which a reader that follows the log knows what it has read.
-fn pack(plain: &Path, packed: &Path) -> io::Result<()> {
-    let mut from = fs_err::File::open(plain)?;
-    let comment = from.metadata()?.ino().to_string();
-    let to = fs_err::OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(packed)?;
-    let mut encoder = GzBuilder::new().comment(comment).write(to, Compression::default());
-    io::copy(&mut from, &mut encoder)?;
-    encoder.finish().map(drop)
+fn numbered(path: &Path, number: u32, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}{ending}"));
+    name.into()
 }
 
 /// RFC 3339 with exactly nine digits, as docker writes it.
