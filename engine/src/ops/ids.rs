@@ -3,7 +3,7 @@
 //! `auto` takes them from what `/etc/subuid` and `/etc/subgid` give the user `containers`, as Podman does. Ranges of two
 //! containers never meet: who chooses holds a lock until the record is there.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mica_storage_api::userns::{self, IdRange, Namespaces};
@@ -12,6 +12,7 @@ use crate::bundle::user::read_file;
 use crate::container::{
     AutoIds, ContainerRecord, ContainerSpec, IdMap, IdMappings, IpcMode, NetworkMode, PidMode, UsernsMode,
 };
+use crate::ops::networking::Connected;
 use crate::storage::Chain;
 use crate::store::containers;
 use crate::store::locks::{Lock, LockName};
@@ -83,11 +84,12 @@ impl Engine {
         }
     }
 
-    /// The user namespace of a container that is about to start, with a network namespace of its own where it joins networks.
-    /// Blocks.
-    pub(crate) fn namespaces_of(&self, record: &ContainerRecord) -> Result<Option<Namespaces>> {
-        let network = record.spec.network == NetworkMode::Networks;
-        record.ids.as_ref().map(|ids| make(ids, network)).transpose()
+    /// The user namespace of a container that is about to start, where it has one of its own, and its network in it.
+    pub(crate) async fn join_namespaces(&self, record: &ContainerRecord) -> Result<(Option<OwnedFd>, Connected)> {
+        let Some(ids) = record.ids.clone() else { return Ok((None, self.join_networks(record, None).await?)) };
+        let joins = record.spec.network == NetworkMode::Networks;
+        let Namespaces { user, network } = self.blocking(move |_| make(&ids, joins)).await?;
+        Ok((Some(user), self.join_networks(record, network).await?))
     }
 }
 

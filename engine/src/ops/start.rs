@@ -93,19 +93,7 @@ impl Engine {
         if !options.detach {
             self.tell_of(&record, "attach");
         }
-        let (record, spaces) = self
-            .blocking(move |engine| {
-                let spaces = engine.namespaces_of(&record);
-                Ok((record, spaces))
-            })
-            .await?;
-        let joined = match spaces {
-            Ok(spaces) => {
-                let (user, network) = spaces.map_or((None, None), |spaces| (Some(spaces.user), spaces.network));
-                self.join_networks(&record, network).await.map(|connected| (user, connected))
-            }
-            Err(error) => Err(error),
-        };
+        let joined = self.join_namespaces(&record).await;
         let prepared = self.blocking(move |engine| {
             let request =
                 joined.and_then(|(user, connected)| engine.prepare(&record, &chain, options, connected, user));
