@@ -49,6 +49,16 @@ pub fn works(root: BorrowedFd<'_>) -> bool {
     clone_mapped(root, MountAttr::empty(), made.user.as_fd()).is_ok()
 }
 
+/// How a driver's line about itself ends when it says whether [`works`].
+pub fn words(mapped: bool) -> &'static str {
+    if mapped { "ids mapped" } else { "ids not mapped" }
+}
+
+/// What such a line says, which an engine that has seen it may give back in place of another try.
+pub fn said_in(detail: &str) -> Option<bool> {
+    [true, false].into_iter().find(|mapped| detail.ends_with(words(*mapped)))
+}
+
 /// EINVAL says nothing, and means one thing here.
 fn explain(dir: BorrowedFd<'_>, errno: Errno) -> Error {
     let shown = filesystem_name(dir).unwrap_or_else(|_| "this file system".to_owned());

@@ -25,9 +25,6 @@ use crate::subvolume;
 /// The read-only subvolume that is the view of no layers.
 const EMPTY: &str = "empty";
 
-const MAPPED: &str = ", ids mapped";
-const UNMAPPED: &str = ", ids not mapped";
-
 /// The btrfs driver on one root.
 #[derive(Debug)]
 pub struct Btrfs {
@@ -46,7 +43,7 @@ impl StorageDriver for Btrfs {
     fn open(_: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
         let (mut quota, mut mapped) = (false, None);
         for option in args.options {
-            match (*option, option.strip_prefix("probed=").and_then(maps_ids)) {
+            match (*option, option.strip_prefix("probed=").and_then(idmap::said_in)) {
                 ("quota=simple", _) => quota = true,
                 (_, Some(known)) => mapped = Some(known),
                 _ => {
@@ -86,9 +83,9 @@ impl StorageDriver for Btrfs {
             whiteout: Whiteout::Direct,
             backing_fs,
             detail: format!(
-                "snapshots{}{}",
+                "snapshots{}, {}",
                 if quotas.groups().is_ok() { ", simple quotas" } else { "" },
-                if mapped { MAPPED } else { UNMAPPED }
+                idmap::words(mapped)
             ),
         };
         Ok((Self { layout: Arc::new(layout), empty, quotas: Arc::new(quotas), rootless: args.rootless }, info))
@@ -171,12 +168,6 @@ impl StorageDriver for Btrfs {
         self.layout.check(kind, id, level)?;
         subvolume::open(&self.layout, kind, id).map(drop)
     }
-}
-
-/// What the driver's line about itself says of mapped ids, which an engine that has seen it may give back in place of another
-/// probe. Whether there are quotas can change, and is cheap to see.
-fn maps_ids(detail: &str) -> Option<bool> {
-    [true, false].into_iter().find(|mapped| detail.ends_with(if *mapped { MAPPED } else { UNMAPPED }))
 }
 
 /// Reads would otherwise write access times into every shared leaf, and unshare it.

@@ -9,7 +9,7 @@ use mica_storage_api::host::LockMode;
 use mica_storage_api::layout::open_dir;
 use mica_storage_api::sys::as_owner;
 use mica_storage_api::userns::{self, IdRange};
-use mica_storage_api::{Error, ErrorKind, Host, OpenArgs, Result, ResultExt, Whiteout, tree};
+use mica_storage_api::{Error, ErrorKind, Host, OpenArgs, Result, ResultExt, Whiteout, idmap, tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, fsetxattr, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -33,8 +33,7 @@ impl Found {
     /// The driver's line about itself, which an engine that has seen it may give back in place of another probe.
     pub(crate) fn detail(self) -> String {
         let volatile = if self.volatile { ", volatile" } else { "" };
-        let mapped = if self.mapped { ", ids mapped" } else { ", ids not mapped" };
-        format!("mounts by {}{volatile}{mapped}", self.interface.name())
+        format!("mounts by {}{volatile}, {}", self.interface.name(), idmap::words(self.mapped))
     }
 
     /// The same back from the line; `None` when this driver has never said that.

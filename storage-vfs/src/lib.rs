@@ -45,9 +45,6 @@ use views::Views;
 
 mica_storage_api::export_driver!(Vfs);
 
-const MAPPED: &str = ", ids mapped";
-const UNMAPPED: &str = ", ids not mapped";
-
 /// The driver on one root.
 #[derive(Debug)]
 pub struct Vfs {
@@ -83,7 +80,7 @@ impl StorageDriver for Vfs {
     fn open(host: Host, args: &OpenArgs<'_>) -> Result<(Self, Info)> {
         let mut mapped = None;
         for option in args.options {
-            let known = option.strip_prefix("probed=").and_then(maps_ids);
+            let known = option.strip_prefix("probed=").and_then(idmap::said_in);
             mapped = Some(known.ok_or_else(|| {
                 Error::new(ErrorKind::Invalid, format!("vfs has no option `{option}`; it has none at all"))
             })?);
@@ -185,12 +182,7 @@ fn clone_read_only(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
 /// The driver's line about itself.
 fn detail(reflink: bool, mapped: bool) -> String {
     let copies = if reflink { "copies share their bytes" } else { "every container is a full copy" };
-    format!("{copies}{}", if mapped { MAPPED } else { UNMAPPED })
-}
-
-/// What that line says of mapped ids, which an engine that has seen it may give back in place of another probe.
-fn maps_ids(detail: &str) -> Option<bool> {
-    [true, false].into_iter().find(|mapped| detail.ends_with(if *mapped { MAPPED } else { UNMAPPED }))
+    format!("{copies}, {}", idmap::words(mapped))
 }
 
 /// A clone of the mount the tree lies on, with the tree as its root.
