@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::workspace::cargo;
-use crate::{fixtures, output, setup, sh, tidy, workspace};
+use crate::{fixtures, isolate, output, setup, sh, tidy, workspace};
 
 /// Runs all parts; the first failure ends the run.
 ///
@@ -24,7 +24,7 @@ pub fn run(_args: &[String]) -> Result<()> {
         if let Some(qemu) = fixtures::qemu()? {
             test.env("MICA_TEST_QEMU_AARCH64", qemu);
         }
-        sh::run_within(minutes(25), &mut test)
+        sh::run_within(minutes(25), &mut isolate::wrapped(&test))
     })?;
     output::part("docs", || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);

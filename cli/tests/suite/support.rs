@@ -74,6 +74,10 @@ impl Store {
         Some(Self { folder: tempfile::tempdir().expect("a folder") })
     }
 
+    fn folder(&self) -> &str {
+        self.folder.path().to_str().expect("valid UTF-8")
+    }
+
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -128,6 +132,11 @@ impl Drop for Store {
                 self.mica(&line);
             }
         }
+        // A test may have mounted something for its store to be on, and a folder goes only without mounts.
+        rustix::mount::unmount(self.path("root"), rustix::mount::UnmountFlags::DETACH).ok();
+        let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(self.folder())).collect();
+        assert!(std::thread::panicking() || left.is_empty(), "left mounted: {left:#?}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mica_layer::beneath::{self, NewDir};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{MountFlags, MoveMountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags};
 
 use super::apart::apart;
 use crate::container::{ContainerRecord, MountPoint, PointSource};
@@ -50,7 +50,14 @@ fn attach(root: BorrowedFd<'_>, place: &Path, trees: &[(MountPoint, OwnedFd)]) -
         move |errno: rustix::io::Errno| Error::io(verb, path)(errno.into())
     };
     let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    // A copy of a mount is a peer of it: what is mounted on the one appears on the other, so on the host wherever that shares
+    // its mounts, as systemd has it.
+    let alone = |mount: BorrowedFd<'_>| {
+        let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+        rustix::mount::mount_change(path, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+    };
     rustix::mount::move_mount(root, "", CWD, place, from_fd).map_err(fail("mount at", place))?;
+    alone(root).map_err(fail("separate the mount at", place))?;
     let open = |flags| rustix::fs::open(place, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let top = open(OFlags::RDONLY).map_err(fail("open", place))?;
     for (point, tree) in trees {
@@ -60,6 +67,7 @@ fn attach(root: BorrowedFd<'_>, place: &Path, trees: &[(MountPoint, OwnedFd)]) -
         let Some(target) = mount_point(top.as_fd(), &point.target, directory)? else { continue };
         let onto = from_fd | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(tree, "", &target, "", onto).map_err(fail("mount", shown))?;
+        alone(tree.as_fd()).map_err(fail("separate the mount at", shown))?;
         if point.read_only {
             let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
             rustix::mount::mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "")
