@@ -26,7 +26,7 @@ pub mod unpack;
 pub mod verify;
 mod walk;
 
-pub use apply::{Applied, Limits, Target, Whiteouts, apply};
+pub use apply::{Applied, Limits, Target, Whiteouts, apply, apply_owned};
 pub use changes::{Change, ChangeKind, compare_trees};
 pub use compression::{Compression, Decoder, Encoder};
 pub use copy::{Copied, CopyOptions, Owners, copy_changes, copy_into};

@@ -213,7 +213,7 @@ struct End<'a> {
 impl End<'_> {
     fn deliver(&mut self, mut stream: Stream) -> Result<Option<Applied>> {
         let applied = match (&self.target, &mut self.reader) {
-            (Some(target), _) => Some(apply::apply_buffered(&mut stream, target, &self.limits)?),
+            (Some(target), _) => Some(apply::apply_buffered(&mut stream, target, &self.limits, None)?),
             (None, Some(reader)) => {
                 reader(&mut stream)?;
                 None

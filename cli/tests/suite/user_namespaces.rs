@@ -197,7 +197,25 @@ fn privileged_volumes_and_copies_have_the_containers_owners() {
     }
     store.mica(&["start", &id]).ok();
     assert_eq!(store.mica(&["exec", &id, "stat", "-c", "%u:%g", "/sub-true", "/sub-false"]).ok(), "7:8\n7:8");
-    store.mica(&["export", &id]).fails(1, "would have the owners of the host");
+    // Archives of it while it runs, out and in again, with a directory that no entry speaks of.
+    store.mica(&["exec", &id, "sh", "-c", "chmod 750 /sub-true; ln /sub-true /hard"]).ok();
+    let exported = tar_owners(&store.mica(&["export", &id]).bytes);
+    for wanted in [("sub-true", 7, 8), ("etc/secret", 0, 0)] {
+        assert!(exported.iter().any(|(name, uid, gid)| (name.as_str(), *uid, *gid) == wanted), "{exported:?}");
+    }
+    let archive = store.mica(&["cp", &format!("{id}:/sub-true"), "-"]).bytes;
+    assert_eq!(tar_owners(&archive), [("sub-true".to_owned(), 7, 8)]);
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_uid(9);
+    header.set_gid(10);
+    builder.append_data(&mut header, "some/where/file", &b""[..]).expect("written");
+    let archive = builder.into_inner().expect("an archive");
+    store.mica_with(&["cp", "-", &format!("{id}:/data")], &archive).ok();
+    let stat = ["exec", &id, "stat", "-c", "%u:%g %a", "/data/some", "/data/some/where/file"];
+    assert_eq!(store.mica(&stat).ok(), "0:0 755\n9:10 644");
 }
 
 #[test]

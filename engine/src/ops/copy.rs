@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use mica_layer::{
-    CopyOptions as LayerCopy, Decoder, Limits, Target, Whiteouts, apply, beneath, copy_into, write_subtree, write_tree,
+    CopyOptions as LayerCopy, Decoder, Limits, Target, Whiteouts, apply_owned, beneath, copy_into, write_subtree,
+    write_tree,
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
@@ -111,13 +112,13 @@ impl Engine {
     ) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, FROM, move |root, name, ids| {
-            without_mapping(ids, name)?;
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
+            let owners = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
             let written = if end.name.is_empty() {
-                write_tree(root, &mut out)
+                write_tree(root, Some(&owners), &mut out)
             } else {
-                write_subtree(root, &source, Path::new(&end.name), &mut out)
+                write_subtree(root, &source, Path::new(&end.name), Some(&owners), &mut out)
             };
             written.map_err(|source| Error::Layer {
                 operation: "archive",
@@ -133,7 +134,6 @@ impl Engine {
     pub async fn copy_in(&self, archive: Box<dyn Read + Send>, container: &str, path: &Path) -> Result<()> {
         let path = path.to_owned();
         self.with_root(container, INTO, move |root, name, ids| {
-            without_mapping(ids, name)?;
             if kind_of(root, &relative(&path), true)? == Found::Other {
                 let message = format!("destination \"{name}:{}\" must be a directory", path.display());
                 return Err(Error::refused(Kind::InvalidInput, message));
@@ -141,15 +141,18 @@ impl Engine {
             let directory =
                 beneath::open_dir(root, &relative(&path)).map_err(|error| in_container(error, name, &path))?;
             let target = Target { root: directory.as_fd(), merged: None, whiteouts: Whiteouts::OciFiles };
-            // An archive may come compressed, as Docker takes it.
-            Decoder::new(BufReader::new(archive))
-                .and_then(|archive| apply(archive, &target, &Limits::default()))
-                .map(drop)
-                .map_err(|source| Error::Layer {
-                    operation: "extract into",
-                    layer: format!("{name}:{}", path.display()),
-                    source,
-                })
+            let owners = |owner| ids.map_or(owner, |ids| ids.to_outside(owner));
+            as_root_of(ids, |_| {
+                // An archive may come compressed, as Docker takes it.
+                Decoder::new(BufReader::new(archive))
+                    .and_then(|archive| apply_owned(archive, &target, &Limits::default(), Some(&owners)))
+                    .map(drop)
+                    .map_err(|source| Error::Layer {
+                        operation: "extract into",
+                        layer: format!("{name}:{}", path.display()),
+                        source,
+                    })
+            })
         })
         .await
     }
@@ -182,20 +185,6 @@ impl Engine {
 
 /// A root with the mapping through which it shows its owners: a running container's, where that has a user namespace of its own.
 type Shown<'a> = (BorrowedFd<'a>, Option<&'a IdMappings>);
-
-/// Archives are read and written with the owners that a tree shows, so one that shows others must wait.
-pub(super) fn without_mapping(ids: Option<&IdMappings>, name: &str) -> Result<()> {
-    match ids {
-        None => Ok(()),
-        Some(_) => Err(Error::refused(
-            Kind::Unsupported,
-            format!(
-                "archives of container `{name}` would have the owners of the host while it runs in its user namespace"
-            ),
-        )
-        .with_hint("stop it first; `cp` without `-` and `commit` work while it runs")),
-    }
-}
 
 /// Copies what was found below one root to a path of a container.
 fn copy_below(

@@ -5,7 +5,6 @@ use std::os::fd::AsFd as _;
 
 use mica_layer::write_tree;
 
-use super::copy::without_mapping;
 use super::root::Mounts;
 use crate::{Engine, Error, Result};
 
@@ -15,8 +14,9 @@ impl Engine {
         let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
             let root = engine.open_root(&record, Mounts::RootOnly)?;
-            without_mapping(record.ids.as_ref().filter(|_| root.is_running()), &record.name)?;
-            write_tree(root.directory.as_fd(), &mut out).map_err(|source| Error::Layer {
+            let ids = record.ids.as_ref().filter(|_| root.is_running());
+            let owners = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
+            write_tree(root.directory.as_fd(), Some(&owners), &mut out).map_err(|source| Error::Layer {
                 operation: "export",
                 layer: record.name.clone(),
                 source,

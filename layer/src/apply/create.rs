@@ -28,9 +28,9 @@ pub(super) struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    pub fn new(target: Target<'a>, limits: Limits) -> Layer<'a> {
+    pub fn new(target: Target<'a>, limits: Limits, root: (u32, u32)) -> Layer<'a> {
         Layer {
-            places: Places::new(target),
+            places: Places::new(target, root),
             placed: Placed::default(),
             creation: Creation::current(),
             limits,

@@ -22,6 +22,7 @@ use self::create::Layer;
 use self::name::Meaning;
 use crate::archive::Archive;
 use crate::beneath;
+use crate::copy::Owners;
 use crate::error::{Error, Result};
 
 /// How much of an archive is read at a time.
@@ -83,18 +84,38 @@ pub struct Applied {
 
 /// Applies the uncompressed archive `tar` below `target`. The archive is read to its end.
 pub fn apply(tar: impl Read, target: &Target<'_>, limits: &Limits) -> Result<Applied> {
+    apply_owned(tar, target, limits, None)
+}
+
+/// The same where a namespace lies between the archive and the target: `owners` tells who an owner of the one is in the other.
+pub fn apply_owned(
+    tar: impl Read,
+    target: &Target<'_>,
+    limits: &Limits,
+    owners: Option<&Owners<'_>>,
+) -> Result<Applied> {
     let mut source = BufReader::with_capacity(BUFFER, tar);
-    let applied = apply_buffered(&mut source, target, limits)?;
+    let applied = apply_buffered(&mut source, target, limits, owners)?;
     drain(&mut source)?;
     Ok(applied)
 }
 
 /// Like [`apply`], straight from the source's buffer and only up to the archive's end marker.
-pub(crate) fn apply_buffered(source: impl BufRead, target: &Target<'_>, limits: &Limits) -> Result<Applied> {
+pub(crate) fn apply_buffered(
+    source: impl BufRead,
+    target: &Target<'_>,
+    limits: &Limits,
+    owners: Option<&Owners<'_>>,
+) -> Result<Applied> {
     let mut archive = Archive::new(source);
-    let mut layer = Layer::new(*target, *limits);
+    let root = owners.map_or((0, 0), |owners| owners((0, 0)));
+    let mut layer = Layer::new(*target, *limits, root);
     let mut path = Vec::new();
-    while let Some(entry) = archive.next()? {
+    while archive.next()?.is_some() {
+        if let Some(owners) = owners {
+            archive.change_owner(owners);
+        }
+        let entry = archive.entry();
         layer.count()?;
         let refuse = |reason: &str| Error::refused(&entry.path, reason);
         name::clean(&entry.path, &mut path).map_err(refuse)?;

@@ -32,6 +32,8 @@ pub(super) struct Dir {
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     pub target: Target<'a>,
+    /// The owner of directories that nothing speaks of.
+    root: (u32, u32),
     cache: HashMap<Vec<u8>, (Rc<Dir>, u64)>,
     last: Option<(Vec<u8>, Rc<Dir>)>,
     clock: u64,
@@ -53,8 +55,8 @@ enum Missing {
 }
 
 impl<'a> Places<'a> {
-    pub fn new(target: Target<'a>) -> Places<'a> {
-        Places { target, cache: HashMap::new(), last: None, clock: 0, touched: HashMap::new() }
+    pub fn new(target: Target<'a>, root: (u32, u32)) -> Places<'a> {
+        Places { target, root, cache: HashMap::new(), last: None, clock: 0, touched: HashMap::new() }
     }
 
     /// The directory at `path`, which is clean and may lead through symbolic links; made when missing.
@@ -203,7 +205,7 @@ impl<'a> Places<'a> {
     /// Makes a directory where a file of this or a lower layer stands: an entry below it says it must be one.
     fn replace(&mut self, dir: &Dir, name: &[u8], full: &[u8], hidden: bool) -> Result<()> {
         rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(|e| Error::io("replace", full, e))?;
-        let stat = mkdir(dir.fd.as_fd(), name).map_err(|e| Error::io("create directory", full, e))?;
+        let stat = mkdir(dir.fd.as_fd(), name, self.root).map_err(|e| Error::io("create directory", full, e))?;
         self.touched.insert(full.to_vec(), Touched { mtime: Time::of(&stat), explicit: false });
         if hidden {
             let fd = beneath::open_child_dir(&dir.fd, name).map_err(|e| Error::io("open directory", full, e))?;
@@ -226,12 +228,12 @@ impl<'a> Places<'a> {
             (Some(below), Some(FileType::Directory)) => {
                 let source = beneath::open_child_dir(below, name).map_err(|e| Error::io("open directory", full, e))?;
                 let stat = rustix::fs::fstat(&source).map_err(|e| Error::io("read", full, e))?;
-                mkdir(dir.fd.as_fd(), name).map_err(failed)?;
+                mkdir(dir.fd.as_fd(), name, self.root).map_err(failed)?;
                 let made = beneath::open_child_dir(&dir.fd, name).map_err(failed)?;
                 meta::copy_dir(source.as_fd(), &stat, made.as_fd(), full)?;
                 Time::of(&stat)
             }
-            _ => Time::of(&mkdir(dir.fd.as_fd(), name).map_err(failed)?),
+            _ => Time::of(&mkdir(dir.fd.as_fd(), name, self.root).map_err(failed)?),
         };
         self.touched.insert(full.to_vec(), Touched { mtime, explicit: false });
         Ok(None)
@@ -273,13 +275,13 @@ pub(super) fn kind(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileType>,
     }
 }
 
-/// A new directory, owned by root and with the usual mode, whatever its parent or the umask say.
-fn mkdir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, Errno> {
+/// A new directory, owned by this root and with the usual mode, whatever its parent or the umask say.
+fn mkdir(dir: BorrowedFd<'_>, name: &[u8], (uid, gid): (u32, u32)) -> Result<Stat, Errno> {
     rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
     let made = beneath::open_child_dir(dir, name)?;
     let stat = rustix::fs::fstat(&made)?;
-    if (stat.st_uid, stat.st_gid) != (0, 0) {
-        rustix::fs::fchown(&made, Some(Uid::ROOT), Some(Gid::ROOT))?;
+    if (stat.st_uid, stat.st_gid) != (uid, gid) {
+        rustix::fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }
     if stat.st_mode & 0o7777 != 0o755 {
         rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?;

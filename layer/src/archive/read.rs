@@ -6,6 +6,7 @@ use std::io::{BufRead, Read};
 use super::header::Header;
 use super::pax::{self, Records};
 use super::{BLOCK, EXTENSION_MAX, Entry, Kind, NAME_MAX, Segment, sparse};
+use crate::copy::Owners;
 use crate::error::{Error, Result};
 
 /// A tar archive being read.
@@ -67,6 +68,11 @@ impl<R: BufRead> Archive<R> {
             return Ok(None);
         }
         Ok(Some(&self.entry))
+    }
+
+    /// Gives the current entry another owner and group.
+    pub fn change_owner(&mut self, owners: &Owners<'_>) {
+        (self.entry.uid, self.entry.gid) = owners((self.entry.uid, self.entry.gid));
     }
 
     /// The entry [`Archive::next`] went to.

@@ -20,6 +20,7 @@ use self::node::Nodes;
 use crate::archive::Entry;
 use crate::beneath;
 use crate::changes::{Change, ChangeKind};
+use crate::copy::Owners;
 use crate::error::{Error, Result};
 use crate::walk::{self, Below};
 
@@ -46,7 +47,7 @@ pub struct LayerStats {
 /// deletion.
 pub fn write_layer(changes: &[Change], upper: BorrowedFd<'_>, out: impl Write) -> Result<LayerStats> {
     let plan = plan(changes);
-    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out));
+    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out), None);
     let mut parent: Option<(&Path, OwnedFd)> = None;
     for (path, steps) in plan {
         let bytes = path.as_os_str().as_bytes();
@@ -80,19 +81,26 @@ pub fn write_layer(changes: &[Change], upper: BorrowedFd<'_>, out: impl Write) -
     nodes.finish()
 }
 
-/// Writes everything below `root`, names relative to it and without an entry for the root itself.
-pub fn write_tree(root: BorrowedFd<'_>, out: impl Write) -> Result<LayerStats> {
-    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out));
+/// Writes everything below `root`, names relative to it and without an entry for the root itself. Where a namespace lies between
+/// the tree and the archive, `owners` tells who an owner of the one is in the other.
+pub fn write_tree(root: BorrowedFd<'_>, owners: Option<&Owners<'_>>, out: impl Write) -> Result<LayerStats> {
+    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out), owners);
     write_below(root, b"", &mut nodes)?;
     nodes.finish()
 }
 
-/// Writes `path` below `root` and everything under it, the entries named `name` and `name/…`.
+/// Writes `path` below `root` and everything under it, the entries named `name` and `name/…`, as [`write_tree`] does.
 ///
 /// The path is resolved inside the root; when its last component is a symbolic link, the link itself is written.
-pub fn write_subtree(root: BorrowedFd<'_>, path: &Path, name: &Path, out: impl Write) -> Result<LayerStats> {
+pub fn write_subtree(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    name: &Path,
+    owners: Option<&Owners<'_>>,
+    out: impl Write,
+) -> Result<LayerStats> {
     let (name, bytes) = (name.as_os_str().as_bytes(), path.as_os_str().as_bytes());
-    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out));
+    let mut nodes = Nodes::new(BufWriter::with_capacity(BUFFER, out), owners);
     let (parent, base) = match path.file_name() {
         Some(_) => {
             let (parent, base) = beneath::open_parent(root, path)?;
@@ -110,7 +118,7 @@ pub fn write_subtree(root: BorrowedFd<'_>, path: &Path, name: &Path, out: impl W
     nodes.finish()
 }
 
-fn write_below(root: BorrowedFd<'_>, prefix: &[u8], nodes: &mut Nodes<impl Write>) -> Result<()> {
+fn write_below(root: BorrowedFd<'_>, prefix: &[u8], nodes: &mut Nodes<'_, impl Write>) -> Result<()> {
     walk::walk(root, &mut |found| {
         nodes.write(found.dir, found.name, found.path, &beneath::join(prefix, found.path))?;
         Ok(Below::Enter)

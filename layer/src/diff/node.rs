@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::LayerStats;
 use crate::archive::{Entry, Kind, Time, Writer};
 use crate::attributes;
+use crate::copy::Owners;
 use crate::error::{Error, Result};
 
 /// Files up to this size in bytes are read before their header is written.
@@ -20,7 +21,9 @@ use crate::error::{Error, Result};
 const READ_AHEAD: u64 = 256 * 1024;
 
 /// An archive of nodes.
-pub(super) struct Nodes<W> {
+pub(super) struct Nodes<'a, W> {
+    /// Who an owner of the tree is in the archive.
+    owners: Option<&'a Owners<'a>>,
     writer: Writer<W>,
     /// The content of a small file.
     ahead: Vec<u8>,
@@ -29,9 +32,10 @@ pub(super) struct Nodes<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl<W: Write> Nodes<W> {
-    pub fn new(sink: W) -> Nodes<W> {
-        Nodes { writer: Writer::new(sink), ahead: Vec::new(), stats: LayerStats::default(), links: HashMap::new() }
+impl<'a, W: Write> Nodes<'a, W> {
+    pub fn new(sink: W, owners: Option<&'a Owners<'a>>) -> Nodes<'a, W> {
+        let (writer, stats) = (Writer::new(sink), LayerStats::default());
+        Nodes { owners, writer, ahead: Vec::new(), stats, links: HashMap::new() }
     }
 
     /// Writes `name` in `dir` as `as_path`; false when there is no such node, or it is one that archives cannot hold.
@@ -66,7 +70,8 @@ impl<W: Write> Nodes<W> {
             }
         };
         entry.mode = stat.st_mode & 0o7777;
-        (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
+        let owner = (stat.st_uid, stat.st_gid);
+        (entry.uid, entry.gid) = self.owners.map_or(owner, |owners| owners(owner));
         entry.mtime = Time::of(&stat);
         if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
             (entry.major, entry.minor) = (major(stat.st_rdev), minor(stat.st_rdev));
@@ -168,7 +173,7 @@ mod tests {
             [(5, 5, Some(5)), (5, 0, Some(0)), (5, 3, Some(3)), (5, 9, Some(5)), (READ_AHEAD + 1, READ_AHEAD, None)]
         {
             let mut archive = Vec::new();
-            let mut nodes = Nodes::new(&mut archive);
+            let mut nodes = Nodes::new(&mut archive, None);
             let mut entry = Entry { path: b"file".to_vec(), size: stated, ..Entry::default() };
             let written = nodes.file(&mut entry, std::io::repeat(b'x').take(found));
             let Some(size) = archived else {

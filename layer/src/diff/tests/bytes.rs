@@ -102,7 +102,7 @@ fn privileged_overlays_own_attributes_and_sockets_stay_behind() {
     rustix::fs::lsetxattr(root.path("d"), "user.kept", b"y", flags).unwrap();
     rustix::fs::mknodat(root.fd(), "socket", FileType::Socket, Mode::RWXU, 0).unwrap();
     let mut tar = Vec::new();
-    let stats = write_tree(root.fd(), &mut tar).unwrap();
+    let stats = write_tree(root.fd(), None, &mut tar).unwrap();
     assert_eq!((stats.entries, stats.sockets, stats.bytes), (2, 1, 1));
     let mut archive = Archive::new(&tar[..]);
     let dir = archive.next().unwrap().unwrap();
@@ -123,8 +123,8 @@ fn a_subtree_gets_the_name_it_is_given() {
         ("../..", "all", "all/ all/etc/ all/etc/conf/ all/etc/conf/a all/link->/etc/conf"),
     ] {
         let mut tar = Vec::new();
-        write_subtree(root.fd(), Path::new(path), Path::new(name), &mut tar).unwrap();
+        write_subtree(root.fd(), Path::new(path), Path::new(name), None, &mut tar).unwrap();
         assert_eq!(entries(&tar), expected, "{path}");
     }
-    assert!(write_subtree(root.fd().as_fd(), Path::new("absent"), Path::new("x"), Vec::new()).is_err());
+    assert!(write_subtree(root.fd().as_fd(), Path::new("absent"), Path::new("x"), None, Vec::new()).is_err());
 }

@@ -115,7 +115,7 @@ fn privileged_gnu_tar_extracts_what_is_written() {
     let source = with_attributes(rich(123_456_789));
     let (out, target) = (Root::new(), Root::new());
     let (tar, to) = (out.path("tree.tar"), target.path(""));
-    write_tree(source.fd(), fs_err::File::create(&tar).unwrap()).unwrap();
+    write_tree(source.fd(), None, fs_err::File::create(&tar).unwrap()).unwrap();
     let options = ["-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C"].map(OsStr::new);
     run("tar", &[&options[..], &[arg(&to), "-f".as_ref(), arg(&tar)]].concat());
     assert_eq!(differences(&source.tree(), &target.tree()), "");
