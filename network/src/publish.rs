@@ -15,7 +15,7 @@ use mica_engine::Kind;
 use mica_engine::container::{PortSpec, Protocol};
 use mica_engine::network::{Binding, Endpoint, NetworkRecord};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt};
 
 use crate::error::{Error, Result};
 use crate::nft::expression::{Side, Verdict, address_in, family_of, redirect_to, to_port, to_this_machine, verdict};
@@ -237,14 +237,21 @@ fn try_reserve(protocol: Protocol, places: &[Place], port: u16) -> Result<Attemp
 }
 
 fn hold(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd, u16)> {
-    // Of SCTP the kernel may know nothing; its ports are led without being reserved.
-    let kind = match protocol {
-        Protocol::Tcp => SocketType::STREAM,
-        Protocol::Udp | Protocol::Sctp => SocketType::DGRAM,
+    // Packet rules lead SCTP even where the kernel has no sockets of it. Then no program of the machine can have the port, and
+    // a socket of another kind, best of one that nobody else uses, holds it against other containers.
+    let (kind, numbers) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, &[None][..]),
+        Protocol::Udp => (SocketType::DGRAM, &[None][..]),
+        Protocol::Sctp if knows_sctp() => (SocketType::STREAM, &[Some(ipproto::SCTP)][..]),
+        Protocol::Sctp => (SocketType::DGRAM, &[Some(ipproto::UDPLITE), None][..]),
     };
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let open = || -> rustix::io::Result<OwnedFd> {
-        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        let mut made = Err(Errno::PROTONOSUPPORT);
+        for number in numbers {
+            made = made.or_else(|_| socket_with(family, kind, SocketFlags::CLOEXEC, *number));
+        }
+        let socket = made?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
@@ -267,6 +274,11 @@ fn hold(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd,
     };
     let bound = SocketAddr::try_from(getsockname(&socket)?)?;
     Ok((socket, bound.port()))
+}
+
+/// True where the kernel has sockets of SCTP, or loads them.
+fn knows_sctp() -> bool {
+    socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::SCTP)).is_ok()
 }
 
 fn taken(address: IpAddr, first: u16, last: u16) -> Error {
