@@ -37,6 +37,9 @@ pub trait Network: Send + Sync + std::fmt::Debug {
     /// Takes a running container out of a network.
     async fn disconnect(&self, request: DisconnectRequest) -> Result<()>;
 
+    /// Publishes the ports of a running container at its place in a network. After an error none of them is published.
+    async fn publish(&self, request: PublishRequest) -> Result<Published>;
+
     /// Forgets a container that does not run: the addresses it had are free. Blocks for some microseconds.
     fn release(&self, endpoints: &[Endpoint]);
 
@@ -174,8 +177,10 @@ pub struct Party {
 pub struct Attachment {
     /// Its network namespace.
     pub namespace: OwnedFd,
-    /// What must stay open as long as the container lives: reserved ports, rules, the line to its name server.
+    /// What must stay open as long as the container lives: the locks of its addresses, the line to its name server.
     pub kept: Vec<OwnedFd>,
+    /// What must stay open as long as its ports are published.
+    pub published: Vec<OwnedFd>,
     /// What to remove when it has ended.
     pub files: Vec<PathBuf>,
     /// How it is connected.
@@ -197,6 +202,11 @@ pub struct NetworkState {
 }
 
 impl NetworkState {
+    /// The place at which ports are published: the first on a bridge that packets leave the machine from.
+    pub fn way_out(&self) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|place| place.driver == NetworkDriver::Bridge && place.gateway.is_some())
+    }
+
     /// Reads that of a running container; the default where it has none.
     pub fn read(run_dir: &Path) -> Result<NetworkState> {
         Ok(crate::store::container_state::read(&run_dir.join(STATE))?.unwrap_or_default())
@@ -273,6 +283,30 @@ pub struct DisconnectRequest {
     pub pid: i32,
     /// Its place.
     pub endpoint: Endpoint,
+    /// Its other places. The default route leads through the first that leads anywhere, unless it leads through another already.
+    pub others: Vec<Endpoint>,
+}
+
+/// A running container whose ports are to be published.
+#[derive(Debug)]
+pub struct PublishRequest {
+    /// Who.
+    pub container: Party,
+    /// Which ports.
+    pub ports: Vec<PortSpec>,
+    /// Where it is reached.
+    pub network: NetworkRecord,
+    /// Its place there.
+    pub endpoint: Endpoint,
+}
+
+/// Ports that are published.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Where.
+    pub ports: Vec<Binding>,
+    /// What must stay open as long as they are.
+    pub held: Vec<OwnedFd>,
 }
 
 /// A container in a network.

@@ -51,6 +51,10 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Starts a further process in a running container. With `detach` the session is already over when it returns.
     async fn exec(&self, request: ExecRequest) -> Result<Box<dyn Session>>;
 
+    /// Gives a running container's monitor what holds the published ports from now on, in place of what did before, which is
+    /// closed when this returns.
+    async fn hold_ports(&self, run_dir: &std::path::Path, ports: Vec<OwnedFd>) -> Result<()>;
+
     /// Sends a signal to the container's first process. A process that is gone is `Kind::Conflict`.
     async fn kill(&self, run_dir: &std::path::Path, signal: i32) -> Result<()>;
 
@@ -82,6 +86,8 @@ pub struct Descriptors {
     pub network: Option<OwnedFd>,
     /// The user namespace that the container joins, when its bundle names `<run_dir>/userns`.
     pub user: Option<OwnedFd>,
+    /// What the monitor keeps open until it is given other ports.
+    pub ports: Vec<OwnedFd>,
     /// What the monitor keeps open for its whole life and otherwise leaves alone.
     pub kept: Vec<OwnedFd>,
 }
@@ -89,7 +95,7 @@ pub struct Descriptors {
 impl From<OwnedFd> for Descriptors {
     /// A root and nothing else.
     fn from(root: OwnedFd) -> Self {
-        Self { root, mounts: Vec::new(), network: None, user: None, kept: Vec::new() }
+        Self { root, mounts: Vec::new(), network: None, user: None, ports: Vec::new(), kept: Vec::new() }
     }
 }
 

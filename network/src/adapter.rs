@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use mica_engine::container::EndpointSpec;
 use mica_engine::network::{
     AttachRequest, Attachment, Binding, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkDriver,
-    NetworkRecord, NetworkState, Party,
+    NetworkRecord, NetworkState, Party, PublishRequest, Published,
 };
 use mica_engine::{Kind, Result as EngineResult};
 
@@ -20,7 +20,7 @@ use crate::inside::{self, NameSockets, Routes};
 use crate::lease::{self, Lease};
 use crate::options::Options;
 use crate::pool::{self, Pool};
-use crate::publish::Reach;
+use crate::publish::{Reach, Reserved};
 use crate::resolvers;
 use crate::rules::Owner;
 use crate::serve::{self, Life, Names};
@@ -130,17 +130,17 @@ impl Network for KernelNetwork {
     async fn attach(&self, request: AttachRequest) -> EngineResult<Attachment> {
         let this = self.clone();
         let wired = inside::apart(move || this.wire(request)).await?;
-        let Wired { namespace, mut kept, leases, state, sockets, names, carried } = wired;
+        let Wired { namespace, leases, state, sockets, names, led } = wired;
+        let mut kept = Vec::new();
         if let (Some(sockets), Some(names)) = (sockets, names) {
             // Started here and not on the thread above, whose children would live in the container's network.
             kept.push(serve::start(&self.programs.names, &names, &sockets, Life::Line)?);
         }
-        if let Some(Carrying { namespace, ports, endpoint }) = carried {
-            kept.push(carry::carry(&self.programs.ports, namespace.as_fd(), &ports, &endpoint)?);
-        }
+        let published = led.map(|led| self.carry(led)).transpose()?.unwrap_or_default();
         let files = leases.iter().map(|lease| lease.path().to_owned()).collect();
         kept.extend(leases.into_iter().filter_map(Lease::hand_over));
-        Ok(Attachment { namespace, kept, files, state })
+        let state = NetworkState { ports: published.ports, ..state };
+        Ok(Attachment { namespace, kept, published: published.held, files, state })
     }
 
     async fn connect(&self, request: ConnectRequest) -> EngineResult<Endpoint> {
@@ -161,10 +161,23 @@ impl Network for KernelNetwork {
                 if let Some(link) = link::find(&socket, name).map_err(Error::link(context()))? {
                     link::remove(&socket, link.index).map_err(Error::link(context()))?;
                 }
+                inside::lead_out(&socket, &request.others)?;
                 this.release(std::slice::from_ref(&request.endpoint));
                 Ok(())
             })
             .await?)
+    }
+
+    async fn publish(&self, request: PublishRequest) -> EngineResult<Published> {
+        let this = self.clone();
+        let led = inside::apart(move || {
+            // The machine's ports, so before this thread leaves the machine's network.
+            let reserved = publish::reserve(&request.ports, &request.network, this.reach())?;
+            this.go_there()?;
+            inside::allow_hairpin(&Kernel::open()?, &request.endpoint)?;
+            this.lead(&request.container, reserved, &request.endpoint)
+        });
+        Ok(self.carry(led.await?)?)
     }
 
     fn release(&self, endpoints: &[Endpoint]) {
@@ -218,20 +231,20 @@ pub fn tag_of(run_root: &Path) -> String {
 /// A namespace with everything in it.
 struct Wired {
     namespace: OwnedFd,
-    kept: Vec<OwnedFd>,
     leases: Vec<Lease>,
     state: NetworkState,
     sockets: Option<NameSockets>,
     names: Option<Names>,
-    carried: Option<Carrying>,
+    led: Option<Led>,
 }
 
-/// Ports that are to be carried to a container.
-struct Carrying {
+/// Ports that packet rules lead to a container, and those that are still to be carried there.
+struct Led {
+    published: Published,
+    carried: Vec<(Binding, OwnedFd)>,
+    endpoint: Endpoint,
     /// Where the container is reached from.
     namespace: OwnedFd,
-    ports: Vec<(Binding, OwnedFd)>,
-    endpoint: Endpoint,
 }
 
 /// A name server that is to be started for a container that runs.
@@ -248,9 +261,9 @@ impl KernelNetwork {
         let published =
             request.endpoints.iter().position(|(network, _)| leads_out(network)).filter(|_| !request.ports.is_empty());
         // The machine's ports, so before this thread leaves the machine's network.
-        let reach = if self.around.is_some() { Reach::Program } else { Reach::Kernel };
-        let reserved =
-            published.map(|index| publish::reserve(&request.ports, &request.endpoints[index].0, reach)).transpose()?;
+        let reserved = published
+            .map(|index| publish::reserve(&request.ports, &request.endpoints[index].0, self.reach()))
+            .transpose()?;
         if let Some(around) = &self.around
             && request.endpoints.iter().any(|(network, _)| leads_out(network))
         {
@@ -267,19 +280,11 @@ impl KernelNetwork {
             state.endpoints.push(endpoint);
             ups.push(up);
         }
-        let mut kept = Vec::new();
-        let mut carried = None;
-        if let (Some(index), Some(reserved)) = (published, reserved) {
-            let table = format!("{}-{}", self.place.table, request.container.id.get(..12).unwrap_or_default());
-            kept.push(publish::lead(publish::filter()?, &table, &reserved.bindings, &state.endpoints[index])?);
-            state.ports = reserved.bindings;
-            kept.extend(reserved.sockets);
-            if !reserved.carried.is_empty() {
-                let namespace = inside::open_namespace(Path::new("/proc/thread-self/ns/net"))?;
-                carried =
-                    Some(Carrying { namespace, ports: reserved.carried, endpoint: state.endpoints[index].clone() });
-            }
-        }
+        let place = published.map(|index| state.endpoints[index].clone());
+        let led = match (reserved, &place) {
+            (Some(reserved), Some(place)) => Some(self.lead(&request.container, reserved, place)?),
+            _ => None,
+        };
         state.host =
             ups.iter().find(|up| up.record.driver == NetworkDriver::Bridge).and_then(|up| host::gateway(&up.record));
         let own_names = ups.iter().any(|up| up.record.has_names())
@@ -290,9 +295,8 @@ impl KernelNetwork {
             let routes = if leading == Some(index) { Routes::Default } else { Routes::Own };
             inside::connect(&kernel, &socket, namespace.as_fd(), up, endpoint, routes)?;
         }
-        if let Some(endpoint) = published.map(|index| &state.endpoints[index]) {
-            link::allow_hairpin(&kernel.route, &inside::outside_name(endpoint))
-                .map_err(Error::link("let a container reach its own published ports"))?;
+        if let Some(place) = &place {
+            inside::allow_hairpin(&kernel, place)?;
         }
         let (mut sockets, mut names) = (None, None);
         if own_names {
@@ -300,7 +304,32 @@ impl KernelNetwork {
             names = Some(self.names_of(&request.container, request.name_servers));
             state.name_server = Some(inside::NAME_SERVER);
         }
-        Ok(Wired { namespace, kept, leases, state, sockets, names, carried })
+        Ok(Wired { namespace, leases, state, sockets, names, led })
+    }
+
+    /// What leads to a container what comes to ports of the machine.
+    fn reach(&self) -> Reach {
+        if self.around.is_some() { Reach::Program } else { Reach::Kernel }
+    }
+
+    /// Leads reserved ports to a container, on a thread that is where the networks are.
+    fn lead(&self, container: &Party, reserved: Reserved, endpoint: &Endpoint) -> Result<Led> {
+        let table = format!("{}-{}", self.place.table, container.id.get(..12).unwrap_or_default());
+        let rules = publish::lead(publish::filter()?, &table, &reserved.bindings, endpoint)?;
+        let mut held = vec![rules];
+        held.extend(reserved.sockets);
+        let namespace = inside::open_namespace(Path::new("/proc/thread-self/ns/net"))?;
+        let published = Published { ports: reserved.bindings, held };
+        Ok(Led { published, carried: reserved.carried, endpoint: endpoint.clone(), namespace })
+    }
+
+    /// Has the ports carried that packet rules lead nowhere.
+    fn carry(&self, led: Led) -> Result<Published> {
+        let Led { mut published, carried, endpoint, namespace } = led;
+        if !carried.is_empty() {
+            published.held.push(carry::carry(&self.programs.ports, namespace.as_fd(), &carried, &endpoint)?);
+        }
+        Ok(published)
     }
 
     fn wire_more(&self, request: ConnectRequest) -> Result<(Endpoint, Option<Serving>)> {

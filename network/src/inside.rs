@@ -124,6 +124,25 @@ pub fn connect(
     Ok(())
 }
 
+/// Makes sure that there is a way to everything: through the first of these places that leads anywhere, unless there is another.
+pub fn lead_out(inside: &RouteSocket, places: &[Endpoint]) -> Result<()> {
+    let ipv4 = places.iter().find_map(|place| place.gateway).map(IpAddr::V4);
+    let ipv6 = places.iter().find_map(|place| place.gateway6).map(IpAddr::V6);
+    for gateway in ipv4.into_iter().chain(ipv6) {
+        match link::add_default_route(inside, gateway) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            added => added.map_err(Error::link("lead a container's packets out through another network"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets a container reach itself through its published ports.
+pub fn allow_hairpin(outside: &Kernel, endpoint: &Endpoint) -> Result<()> {
+    link::allow_hairpin(&outside.route, &outside_name(endpoint))
+        .map_err(Error::link("let a container reach its own published ports"))
+}
+
 /// Which routes an interface brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routes {

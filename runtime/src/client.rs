@@ -14,6 +14,7 @@ use mica_engine::runtime::{Descriptors, ExecRequest, RunState, Runtime, Session,
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::Error;
+use crate::frame::Frame;
 use crate::request::Request;
 use session::MonitorSession;
 
@@ -80,15 +81,22 @@ impl Runtime for MonitorRuntime {
 
     async fn start(&self, mut request: StartRequest, descriptors: Descriptors) -> Result<Box<dyn Session>> {
         request.oci_runtime = request.oci_runtime.or_else(|| self.default_runtime.clone());
-        let Descriptors { root, mounts, network, user, kept } = descriptors;
+        let Descriptors { root, mounts, network, user, ports, kept } = descriptors;
         let (names, mounts): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
-        let request = Request::Start { request: Box::new(request), mounts: names, cache: self.cache.clone() };
+        let request =
+            Request::Start { request: Box::new(request), mounts: names, ports: ports.len(), cache: self.cache.clone() };
         let own = self.kept.as_ref().map(|kept| kept.try_clone()).transpose();
         let own = own.map_err(|source| {
             Error::Connection { operation: "share a descriptor with", source }.during("cannot start a container")
         })?;
-        let descriptors =
-            std::iter::once(root).chain(network).chain(user).chain(mounts).chain(kept).chain(own).collect();
+        let descriptors = std::iter::once(root)
+            .chain(network)
+            .chain(user)
+            .chain(mounts)
+            .chain(ports)
+            .chain(kept)
+            .chain(own)
+            .collect();
         Ok(Box::new(self.open_session(request, descriptors).await?))
     }
 
@@ -105,6 +113,16 @@ impl Runtime for MonitorRuntime {
             session.finish();
         }
         Ok(Box::new(session))
+    }
+
+    async fn hold_ports(&self, run_dir: &Path, ports: Vec<OwnedFd>) -> Result<()> {
+        let context = "cannot change the published ports of a container";
+        let socket = launch::connect(run_dir).map_err(|error| error.during(context))?;
+        let sending =
+            socket.try_clone().map_err(|source| Error::Connection { operation: "use", source }.during(context))?;
+        let session = MonitorSession::open(socket, context).await?;
+        launch::send(&sending, &Frame::HoldPorts.to_bytes(), &ports).map_err(|error| error.during(context))?;
+        session.held().await
     }
 
     async fn kill(&self, run_dir: &Path, signal: i32) -> Result<()> {

@@ -26,6 +26,8 @@ pub enum Frame {
     Resize(u16, u16),
     /// Client: no output, please; only the end is of interest.
     Quiet,
+    /// Client: the descriptors that come along hold the published ports from now on. No output, please.
+    HoldPorts,
     /// Monitor: the process runs.
     Started {
         /// Its id.
@@ -46,6 +48,8 @@ pub enum Frame {
     Stderr(Vec<u8>),
     /// Monitor: the process ended with this status.
     Exited(i32),
+    /// Monitor: it holds the ports that came, and none that it held before.
+    Held,
 }
 
 /// Bytes that are not a frame.
@@ -85,6 +89,7 @@ impl Frame {
                 put(0x04, &[a, b, c, d], out);
             }
             Self::Quiet => put(0x05, &[], out),
+            Self::HoldPorts => put(0x06, &[], out),
             Self::Started { pid, start } => {
                 let mut payload = pid.to_le_bytes().to_vec();
                 payload.extend_from_slice(&start.to_le_bytes());
@@ -99,6 +104,7 @@ impl Frame {
             Self::Stdout(bytes) => put(0x13, bytes, out),
             Self::Stderr(bytes) => put(0x14, bytes, out),
             Self::Exited(code) => put(0x15, &code.to_le_bytes(), out),
+            Self::Held => put(0x16, &[], out),
         }
     }
 
@@ -120,6 +126,7 @@ impl Frame {
                 _ => return Err(malformed),
             },
             0x05 if payload.is_empty() => Self::Quiet,
+            0x06 if payload.is_empty() => Self::HoldPorts,
             0x11 => {
                 let (pid, start) = payload.split_first_chunk::<4>().ok_or(malformed)?;
                 let start = <[u8; 8]>::try_from(start).map_err(|_| malformed)?;
@@ -132,7 +139,8 @@ impl Frame {
             0x13 => Self::Stdout(payload.to_vec()),
             0x14 => Self::Stderr(payload.to_vec()),
             0x15 => Self::Exited(i32::from_le_bytes(payload.try_into().map_err(|_| malformed)?)),
-            0x03 | 0x05 => return Err(malformed),
+            0x16 if payload.is_empty() => Self::Held,
+            0x03 | 0x05 | 0x06 | 0x16 => return Err(malformed),
             _ => return Err(FrameError::UnknownType(code)),
         })
     }
@@ -227,11 +235,13 @@ mod tests {
             Frame::CloseStdin,
             Frame::Resize(24, 80),
             Frame::Quiet,
+            Frame::HoldPorts,
             Frame::Started { pid: 42, start: u64::MAX },
             Frame::Failed { kind: Kind::CommandNotFound, message: "exec: `x`".into() },
             Frame::Stdout(vec![7; CHUNK]),
             Frame::Stderr(vec![]),
             Frame::Exited(137),
+            Frame::Held,
         ]
     }
 

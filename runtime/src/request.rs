@@ -12,12 +12,14 @@ pub const DESCRIPTORS: usize = 253;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Start a container. The mount of its root file system travels with the frame, then its network and its user namespace
-    /// if the request says so, then the other mounts, then what is to be kept open.
+    /// if the request says so, then the other mounts, then what holds its published ports, then what else is to be kept open.
     Start {
         /// The container.
         request: Box<StartRequest>,
         /// The names of the other mounts, in their order.
         mounts: Vec<String>,
+        /// How many descriptors hold ports.
+        ports: usize,
         /// Where compiled seccomp filters are kept.
         cache: Option<PathBuf>,
     },

@@ -16,6 +16,7 @@ use crate::{Engine, Error, Kind, Result};
 pub(crate) struct Connected {
     pub(crate) namespace: Option<OwnedFd>,
     pub(crate) kept: Vec<OwnedFd>,
+    pub(crate) published: Vec<OwnedFd>,
     pub(crate) files: Vec<PathBuf>,
     pub(crate) surroundings: Surroundings,
     /// The container whose names and resolver this one shares.
@@ -60,7 +61,8 @@ impl Engine {
         let run_dir = container.run_dir.clone();
         private_directory(&run_dir)?;
         let request = AttachRequest { container, endpoints, ports, name_servers, namespace };
-        let Attachment { namespace, kept, mut files, state } = self.options().network.attach(request).await?;
+        let Attachment { namespace, kept, published, mut files, state } =
+            self.options().network.attach(request).await?;
         if let Err(error) = state.write(&run_dir) {
             self.options().network.release(&state.endpoints);
             return Err(error);
@@ -69,6 +71,7 @@ impl Engine {
         Ok(Connected {
             namespace: Some(namespace),
             kept,
+            published,
             files,
             surroundings: Surroundings::of(state),
             host_files: None,
@@ -102,7 +105,7 @@ impl Engine {
 }
 
 /// The ports of a container that are to be published: those asked for, then with `-P` those exposed.
-fn ports(record: &ContainerRecord) -> Result<Vec<PortSpec>> {
+pub(crate) fn ports(record: &ContainerRecord) -> Result<Vec<PortSpec>> {
     let spec = &record.spec;
     let mut ports = spec.ports.clone();
     if spec.publish_all {

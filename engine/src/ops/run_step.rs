@@ -171,7 +171,7 @@ impl Engine {
             directory,
             stubs,
             request,
-            Descriptors { root, mounts: Vec::new(), network: connected.namespace, user: None, kept: connected.kept },
+            Descriptors { network: connected.namespace, kept: connected.kept, ..root.into() },
         ))
     }
 }

@@ -174,7 +174,8 @@ impl Engine {
             lenders: joined.lenders,
             shm_of: joined.shm_of,
         };
-        Ok((request, Descriptors { root, mounts: others, network: connected.namespace, user, kept: connected.kept }))
+        let Connected { namespace: network, published: ports, kept, .. } = connected;
+        Ok((request, Descriptors { root, mounts: others, network, user, ports, kept }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! An adapter for everything that these tests do without: they start no process and reach no server.
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use mica_engine::image::ImageConfig;
 use mica_engine::manifest::{Descriptor, Document};
 use mica_engine::network::{
     AttachRequest, Attachment, ConnectRequest, DisconnectRequest, Endpoint, Member, Network, NetworkRecord, Party,
+    PublishRequest, Published,
 };
 use mica_engine::registry::{BlobSink, Registry, SearchRequest, SearchResult, Upload};
 use mica_engine::runtime::{Descriptors, ExecRequest, Runtime, Session, StartRequest};
@@ -38,6 +40,10 @@ impl Network for Nothing {
     }
 
     async fn disconnect(&self, _request: DisconnectRequest) -> Result<()> {
+        nothing()
+    }
+
+    async fn publish(&self, _request: PublishRequest) -> Result<Published> {
         nothing()
     }
 
@@ -79,6 +85,10 @@ impl Runtime for Nothing {
     }
 
     async fn exec(&self, _request: ExecRequest) -> Result<Box<dyn Session>> {
+        nothing()
+    }
+
+    async fn hold_ports(&self, _run_dir: &Path, _ports: Vec<OwnedFd>) -> Result<()> {
         nothing()
     }
 

@@ -23,9 +23,6 @@ const ENVIRONMENT: [&str; 7] =
 
 /// Starts a monitor and sends it its request. The socket is the first session.
 pub fn launch(monitor: &Path, request: &Request, descriptors: &[OwnedFd]) -> Result<UnixStream, Error> {
-    if descriptors.len() > DESCRIPTORS {
-        return Err(Error::TooMany { descriptors: descriptors.len(), most: DESCRIPTORS });
-    }
     let failed = |source| Error::Launch { path: monitor.into(), source };
     let json = serde_json::to_vec(request).map_err(|source| Error::Json { operation: "write a request", source })?;
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -67,7 +64,11 @@ pub fn connect(run_dir: &Path) -> Result<UnixStream, Error> {
     })
 }
 
-fn send(mut socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<(), Error> {
+/// Sends a frame with descriptors.
+pub fn send(mut socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<(), Error> {
+    if descriptors.len() > DESCRIPTORS {
+        return Err(Error::TooMany { descriptors: descriptors.len(), most: DESCRIPTORS });
+    }
     let failed = |source| Error::Connection { operation: "send the request to", source };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

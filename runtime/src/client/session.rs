@@ -67,6 +67,17 @@ impl MonitorSession {
         Ok(None)
     }
 
+    /// Waits until the monitor holds the ports that it was sent.
+    pub async fn held(mut self) -> Result<()> {
+        let context = "cannot change the published ports of a container";
+        while let Some(frame) = self.incoming.next().await.map_err(|error| error.during(context))? {
+            if frame == Frame::Held {
+                return Ok(());
+            }
+        }
+        Err(Error::Silent.during(context))
+    }
+
     /// Makes the session one that is already over.
     pub fn finish(&mut self) {
         self.finished = true;

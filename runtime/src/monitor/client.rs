@@ -1,12 +1,14 @@
 //! One attached client: frames in, bounded frames out, and never a wait.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use mica_runtime::frame::{Decoder, Frame, FrameError, Stream, encode_output};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+
+use crate::receive;
 
 /// How many unsent bytes make a client slow. While one is, the process's output is not read, so it waits in turn.
 pub const SLOW: usize = 256 << 10;
@@ -16,6 +18,8 @@ pub const SLOW: usize = 256 << 10;
 pub struct Client {
     socket: UnixStream,
     decoder: Decoder,
+    /// What came along with its frames.
+    descriptors: Vec<OwnedFd>,
     out: Vec<u8>,
     sent: usize,
     /// True once it has sent input, or its end.
@@ -37,6 +41,7 @@ impl Client {
         Ok(Self {
             socket,
             decoder: Decoder::default(),
+            descriptors: Vec::new(),
             out: Vec::new(),
             sent: 0,
             gave_input: false,
@@ -92,17 +97,23 @@ impl Client {
 
     /// Receives what is there. False when the client has gone.
     pub fn receive(&mut self, buffer: &mut [u8]) -> bool {
-        match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
+        match receive::bytes(&self.socket, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 self.silent = true;
                 true
             }
-            Ok((count, _)) => {
+            Ok((count, descriptors)) => {
+                self.descriptors.extend(descriptors);
                 self.decoder.push(buffer.get(..count).unwrap_or_default());
                 true
             }
             Err(error) => matches!(error, Errno::INTR | Errno::AGAIN),
         }
+    }
+
+    /// The descriptors that came along with its frames.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
     }
 
     /// The next frame it sent.

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     // Without a request there is nobody to tell an error to.
     let Ok((request, descriptors)) = receive::request(&socket) else { return ExitCode::from(2) };
     let done = match request {
-        Request::Start { request, mounts, cache } => start::run(*request, cache, (mounts, descriptors), socket),
+        Request::Start { request, mounts, ports, cache } => {
+            start::run(*request, cache, start::Came { mounts, ports, descriptors }, socket)
+        }
         Request::Exec(request) => exec::run(*request, socket),
         Request::Detach(command) => detach::run(&command),
     };

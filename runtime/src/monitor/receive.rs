@@ -1,4 +1,4 @@
-//! Receiving the first frame and the descriptors that come with it.
+//! Receiving frames with the descriptors that come along.
 
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 pub fn request(mut socket: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 64 << 10];
-    let (mut read, descriptors) = first_bytes(socket, &mut buffer)?;
+    let (mut read, descriptors) = bytes(socket, &mut buffer, RecvFlags::empty())?;
     loop {
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -27,12 +27,13 @@ pub fn request(mut socket: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     }
 }
 
-fn first_bytes(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+/// What is there, with its descriptors.
+pub fn bytes(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        rustix::net::recvmsg(socket, &mut slices, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)
     })?;
     let mut received = Vec::new();
     for part in ancillary.drain() {

@@ -55,6 +55,8 @@ pub struct Relay {
     told_to_end: bool,
     log: Option<Log>,
     log_error: Option<io::Error>,
+    /// What holds the container's published ports.
+    ports: Vec<OwnedFd>,
     buffer: Vec<u8>,
 }
 
@@ -107,6 +109,7 @@ impl Relay {
             told_to_end: false,
             log: None,
             log_error: None,
+            ports: Vec::new(),
             buffer: vec![0; CHUNK],
         }
     }
@@ -117,6 +120,11 @@ impl Relay {
         self.log = log;
         self.listener = Some(listener);
         self
+    }
+
+    /// Holds ports from now on, and none that it held before.
+    pub fn hold_ports(&mut self, ports: Vec<OwnedFd>) {
+        self.ports = ports;
     }
 
     /// A process runs. Those who waited for it are told so.
@@ -405,6 +413,11 @@ impl Relay {
             }
         }
         client.gave_input |= frames.iter().any(|frame| matches!(frame, Frame::Stdin(_) | Frame::CloseStdin));
+        if frames.contains(&Frame::HoldPorts) && !client.leaving {
+            self.ports = client.take_descriptors();
+            client.quiet = true;
+            client.send(&Frame::Held);
+        }
         client.quiet |= frames.contains(&Frame::Quiet);
         if client.leaving {
             // It has had its process; the next one is not its business.

@@ -39,18 +39,13 @@ struct Running<'a> {
 }
 
 /// Serves one request to its end.
-pub fn run(
-    request: StartRequest,
-    cache: Option<PathBuf>,
-    descriptors: (Vec<String>, Vec<OwnedFd>),
-    socket: UnixStream,
-) -> Result<(), Failure> {
+pub fn run(request: StartRequest, cache: Option<PathBuf>, came: Came, socket: UnixStream) -> Result<(), Failure> {
     let refused = |failure: Failure, mut socket: &UnixStream| {
         let frame = Frame::Failed { kind: failure.kind, message: failure.message.clone() };
         socket.write_all(&frame.to_bytes()).ok();
         Err(failure)
     };
-    let mut came = match sorted(&request, descriptors) {
+    let mut came = match sorted(&request, came) {
         Ok(came) => came,
         Err(failure) => return refused(failure, &socket),
     };
@@ -63,6 +58,7 @@ pub fn run(
     let held = Held { _network: came.network, _user: came.user, _kept: came.kept, _lock: lock };
     let launcher = Launcher { request: &request, cache };
     let begun = launcher.equip().and_then(|mut relay| {
+        relay.hold_ports(came.ports);
         let running = launcher.launch(&mut relay, 0)?;
         Ok((relay, running))
     });
@@ -76,8 +72,18 @@ pub fn run(
     }
 }
 
-/// What a monitor holds for its whole life. Whoever has waited for the lock may want the ports that were published, so those
-/// go first: fields are dropped in their order, and what is left to the end of the process is closed by number.
+/// What came with a request.
+pub struct Came {
+    /// The names of the mounts beside the root.
+    pub mounts: Vec<String>,
+    /// How many descriptors hold ports.
+    pub ports: usize,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// What a monitor holds for its whole life. Whoever has waited for the lock may want the addresses and the ports that were
+/// published, so the lock goes last: fields are dropped in their order, and what is left to the end of the process is closed by
+/// number. The ports are the relay's.
 struct Held {
     _network: Option<OwnedFd>,
     _user: Option<OwnedFd>,
@@ -86,14 +92,15 @@ struct Held {
 }
 
 /// What came along, by its use.
-fn sorted(request: &StartRequest, (names, descriptors): (Vec<String>, Vec<OwnedFd>)) -> Result<Descriptors, Failure> {
+fn sorted(request: &StartRequest, Came { mounts: names, ports, descriptors }: Came) -> Result<Descriptors, Failure> {
     let missing = || Failure::new(Kind::InvalidInput, "the request came without a root file system");
     let mut descriptors = descriptors.into_iter();
     let root = descriptors.next().ok_or_else(missing)?;
     let network = if request.joins_network { descriptors.next() } else { None };
     let user = if request.joins_user { descriptors.next() } else { None };
     let mounts = names.into_iter().zip(descriptors.by_ref()).collect();
-    Ok(Descriptors { root, mounts, network, user, kept: descriptors.collect() })
+    let ports = descriptors.by_ref().take(ports).collect();
+    Ok(Descriptors { root, mounts, network, user, ports, kept: descriptors.collect() })
 }
 
 fn prepare(request: &StartRequest, came: &mut Descriptors) -> Result<(OwnedFd, Outside), Failure> {
@@ -288,6 +295,7 @@ fn watch<'a>(
     }
     let recorded = record::write(&request.state_dir.join("exit.json"), &exit);
     let cleaned = clean(request, outside);
+    relay.hold_ports(Vec::new());
     drop(held);
     if let Some((program, arguments)) = request.on_exit.as_deref().and_then(<[String]>::split_first) {
         let mut command = Command::new(program);

@@ -3,8 +3,8 @@
 use crate::bundle::files::Surroundings;
 use crate::container::{ContainerRecord, EndpointSpec, NetworkMode};
 use crate::events::Actor;
-use crate::network::{ConnectRequest, DisconnectRequest, NetworkState, Party};
-use crate::ops::networking::name_servers;
+use crate::network::{ConnectRequest, DisconnectRequest, Endpoint, NetworkState, Party, PublishRequest, Published};
+use crate::ops::networking::{name_servers, ports};
 use crate::ops::prepare::{hostname, write_files};
 use crate::runtime::RunState;
 use crate::store::container_state::read;
@@ -55,7 +55,12 @@ impl Engine {
             };
             let place = self.options().network.connect(request).await?;
             let named = !place.names.is_empty();
-            connected.endpoints.push(place);
+            let before = connected.way_out().cloned();
+            connected.endpoints.push(place.clone());
+            if let Err(error) = self.move_ports(&record, &mut connected, before).await {
+                let back = DisconnectRequest { pid, endpoint: place, others: Vec::new() };
+                return self.options().network.disconnect(back).await.and(Err(error));
+            }
             if named && connected.name_server.is_none() {
                 connected.name_server = Some(std::net::Ipv4Addr::new(127, 0, 0, 11));
             }
@@ -80,12 +85,17 @@ impl Engine {
             let message = format!("container {} is not connected to network {}", record.id, network.name);
             return Err(Error::refused(Kind::NotFound, message));
         }
+        // That the ports find no other place does not keep the container in the network.
+        let mut moved = Ok(());
         if let Some(pid) = state.pid() {
             let run_dir = self.store().directories(&record.id).run;
             let mut connected = NetworkState::read(&run_dir)?;
             if let Some(at) = connected.endpoints.iter().position(|endpoint| endpoint.network == network.name) {
+                let before = connected.way_out().cloned();
                 let endpoint = connected.endpoints.remove(at);
-                self.options().network.disconnect(DisconnectRequest { pid, endpoint }).await?;
+                let others = by_priority(&connected.endpoints, &record.spec.networks);
+                self.options().network.disconnect(DisconnectRequest { pid, endpoint, others }).await?;
+                moved = self.move_ports(&record, &mut connected, before).await;
                 connected.write(&run_dir)?;
                 self.rewrite_files(&record, connected)?;
             }
@@ -93,6 +103,33 @@ impl Engine {
         let name = network.name.clone();
         self.change_networks(&record.id, move |networks| networks.retain(|endpoint| endpoint.network != name)).await?;
         self.tell("network", "disconnect", Actor::network(&network).with("container", &record.id));
+        moved
+    }
+
+    /// Publishes a running container's ports where it is reached now, if that is not where it was.
+    async fn move_ports(
+        &self,
+        record: &ContainerRecord,
+        connected: &mut NetworkState,
+        before: Option<Endpoint>,
+    ) -> Result<()> {
+        let now = connected.way_out().cloned();
+        let ports = ports(record)?;
+        if now == before || ports.is_empty() {
+            return Ok(());
+        }
+        let run_dir = self.store().directories(&record.id).run;
+        if before.is_some() {
+            connected.ports.clear();
+            self.options().runtime.hold_ports(&run_dir, Vec::new()).await?;
+        }
+        let Some(endpoint) = now else { return Ok(()) };
+        let network = self.ready_network(&endpoint.network).await?;
+        let container = Party { id: record.id.clone(), name: record.name.clone(), run_dir: run_dir.clone() };
+        let request = PublishRequest { container, ports, network, endpoint };
+        let Published { ports, held } = self.options().network.publish(request).await?;
+        self.options().runtime.hold_ports(&run_dir, held).await?;
+        connected.ports = ports;
         Ok(())
     }
 
@@ -102,8 +139,8 @@ impl Engine {
             engine.store().write(Flush::Now, |db| {
                 containers::update(db, &id, |record| {
                     change(&mut record.spec.networks);
-                    record.spec.network =
-                        if record.spec.networks.is_empty() { NetworkMode::None } else { NetworkMode::Networks };
+                    // One that was taken out of its last network may be connected again while it runs.
+                    record.spec.network = NetworkMode::Networks;
                 })
             })
         })
@@ -117,4 +154,14 @@ impl Engine {
         let directory = self.store().directories(&record.id).state;
         write_files(&directory, &hostname(record), &spec, &Surroundings::of(state))
     }
+}
+
+/// Places in the order in which the default route prefers them.
+fn by_priority(places: &[Endpoint], asked: &[EndpointSpec]) -> Vec<Endpoint> {
+    let priority = |place: &Endpoint| {
+        asked.iter().find(|spec| spec.network == place.network).map_or(0, |spec| spec.gateway_priority)
+    };
+    let mut places = places.to_vec();
+    places.sort_by_key(|place| std::cmp::Reverse(priority(place)));
+    places
 }

@@ -10,7 +10,7 @@ use crate::sh;
 type Check = fn(&Ground) -> Result<()>;
 
 /// All of them.
-pub const ALL: [(&str, Check); 12] = [
+pub const ALL: [(&str, Check); 13] = [
     ("out through the host's address", outward),
     ("published ports", published),
     ("ranges, datagrams, exposed ports", ranges),
@@ -19,6 +19,7 @@ pub const ALL: [(&str, Check); 12] = [
     ("isolation", isolation),
     ("IPv6", ipv6),
     ("connect, disconnect, macvlan, container:", connecting),
+    ("ports and the way out of one network after another", moving),
     ("options", options),
     ("events", events),
     ("build", build),
@@ -249,6 +250,46 @@ fn connecting(ground: &Ground) -> Result<()> {
     equal("a macvlan", &seen, "192.0.2.77")?;
     ground.mica("rm -f web late")?;
     ground.mica("network rm one two vlan").map(drop)
+}
+
+/// What is published, and where packets leave, is of the networks that a container is in now.
+fn moving(ground: &Ground) -> Result<()> {
+    for network in ["one", "two"] {
+        ground.mica(&format!("network create {network}"))?;
+    }
+    ground.web("--name web --network one -p 8080:80 -p 8080:80/udp -p 8080:80/sctp")?;
+    ground.mica("network connect two web")?;
+    for (line, gateway) in [
+        ("network inspect one", "172.18.0.1"),
+        ("network disconnect one web", "172.19.0.1"),
+        ("network connect one web", "172.19.0.1"),
+        ("network disconnect two web", "172.18.0.1"),
+        ("network disconnect one web", "nobody"),
+        ("network connect two web", "172.19.0.1"),
+    ] {
+        ground.mica(line)?;
+        let there = gateway != "nobody";
+        let or_nobody = |address: &'static str| if there { address } else { "nobody" };
+        equal(&format!("{line}: from the loopback"), &Ground::from_host("127.0.0.1", 8080)?, gateway)?;
+        equal(&format!("{line}: from the loopback of IPv6"), &Ground::from_host("::1", 8080)?, gateway)?;
+        equal(&format!("{line}: from outside"), &Ground::from_outside(HOST, 8080)?, or_nobody(NEIGHBOUR))?;
+        equal(&format!("{line}: out"), &ground.seen_by("exec web", NEIGHBOUR, 80)?, or_nobody(HOST))?;
+        let ports = ground.mica("port web")?;
+        equal(&format!("{line}: ports"), &ports.lines().count().to_string(), if there { "3" } else { "0" })?;
+        if there {
+            ground.refused(125, "port is already allocated", "run --rm -p 8080:80 base true")?;
+        } else {
+            ground.mica("run --rm -p 8080:80 base true")?;
+        }
+    }
+    // Without a place for the ports the container is as it was.
+    ground.mica("network disconnect two web")?;
+    ground.web("--name other -p 8080:80")?;
+    ground.refused(1, "port is already allocated", "network connect two web")?;
+    equal("networks", &ground.mica("ps --filter name=web --format {{.Networks}}")?, "")?;
+    equal("interfaces", &ground.mica("exec web ls /sys/class/net")?, "lo")?;
+    ground.mica("rm -f web other")?;
+    ground.mica("network rm one two").map(drop)
 }
 
 fn options(ground: &Ground) -> Result<()> {
