@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::late::Late;
 use super::{
     attach, build, commit, cp, create, diff, events, exec, exists, export, history, image_copy, images, import, info,
     inspect, kill, load, logs, mount, network, pause, prune, ps, pull, push, rename, rm, rmi, run, save, start, stats,
@@ -20,64 +21,64 @@ pub struct Container {
 #[derive(Debug, Subcommand)]
 pub enum ContainerCommand {
     /// Attach to a running container's streams
-    Attach(attach::Attach),
+    Attach(Late<attach::Attach>),
     /// Make an image of a container's changes
-    Commit(commit::Commit),
+    Commit(Late<commit::Commit>),
     /// Copy files between a container and the host
-    Cp(cp::Cp),
+    Cp(Late<cp::Cp>),
     /// Create a new container
-    Create(create::Create),
+    Create(Late<create::Create>),
     /// Show what a container changed in its file system
-    Diff(diff::Diff),
+    Diff(Late<diff::Diff>),
     /// Execute a command in a running container
-    Exec(exec::Exec),
+    Exec(Late<exec::Exec>),
     /// Exit with 0 if a container is there, else with 1
-    Exists(exists::Exists),
+    Exists(Late<exists::Exists>),
     /// Export a container's file system as a tar archive
-    Export(export::Export),
+    Export(Late<export::Export>),
     /// Show everything about containers
-    Inspect(inspect::InspectContainers),
+    Inspect(Late<inspect::InspectContainers>),
     /// Send a signal to running containers
-    Kill(kill::Kill),
+    Kill(Late<kill::Kill>),
     /// Show the output of a container
-    Logs(logs::Logs),
+    Logs(Late<logs::Logs>),
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
-    Ls(ps::Ps),
+    Ls(Late<ps::Ps>),
     /// Mount the roots of containers on the host
-    Mount(mount::Mount),
+    Mount(Late<mount::Mount>),
     /// Make containers stand still
-    Pause(pause::Pause),
+    Pause(Late<pause::Pause>),
     /// Show the published ports of a container
-    Port(network::Port),
+    Port(Late<network::Port>),
     /// Remove all stopped containers
-    Prune(prune::PruneContainers),
+    Prune(Late<prune::PruneContainers>),
     /// Rename a container
-    Rename(rename::Rename),
+    Rename(Late<rename::Rename>),
     /// Stop and start containers
-    Restart(stop::Restart),
+    Restart(Late<stop::Restart>),
     /// Remove containers
     #[command(alias = "remove")]
-    Rm(rm::Rm),
+    Rm(Late<rm::Rm>),
     /// Create and run a new container from an image
-    Run(run::Run),
+    Run(Late<run::Run>),
     /// Start stopped containers
-    Start(start::Start),
+    Start(Late<start::Start>),
     /// Show what containers use
-    Stats(stats::Stats),
+    Stats(Late<stats::Stats>),
     /// Stop running containers
-    Stop(stop::Stop),
+    Stop(Late<stop::Stop>),
     /// List the processes of a container
-    Top(top::Top),
+    Top(Late<top::Top>),
     /// Let paused containers go on
-    Unpause(pause::Pause),
+    Unpause(Late<pause::Pause>),
     /// Change limits or the restart policy of containers
-    Update(update::Update),
+    Update(Late<update::Update>),
     /// Take the roots of containers away from the host
     #[command(alias = "umount")]
-    Unmount(mount::Unmount),
+    Unmount(Late<mount::Unmount>),
     /// Wait for containers to stop and print their exit codes
-    Wait(wait::Wait),
+    Wait(Late<wait::Wait>),
 }
 
 /// `image …`.
@@ -92,37 +93,37 @@ pub struct Image {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(build::Build),
+    Build(Late<build::Build>),
     /// Copy an image between registries, layouts and archives
-    Copy(image_copy::ImageCopy),
+    Copy(Late<image_copy::ImageCopy>),
     /// Exit with 0 if an image is there, else with 1
-    Exists(exists::Exists),
+    Exists(Late<exists::Exists>),
     /// Show the steps an image was made by
-    History(history::History),
+    History(Late<history::History>),
     /// Make an image of a root file system archive
-    Import(import::Import),
+    Import(Late<import::Import>),
     /// Show everything about images
-    Inspect(inspect::InspectImages),
+    Inspect(Late<inspect::InspectImages>),
     /// Load images from an archive or a folder
-    Load(load::Load),
+    Load(Late<load::Load>),
     /// List images
     #[command(visible_alias = "list")]
-    Ls(images::Images),
+    Ls(Late<images::Images>),
     /// Remove unused images
-    Prune(prune::PruneImages),
+    Prune(Late<prune::PruneImages>),
     /// Pull an image from a registry
-    Pull(pull::Pull),
+    Pull(Late<pull::Pull>),
     /// Push an image to a registry
-    Push(push::Push),
+    Push(Late<push::Push>),
     /// Remove images
     #[command(alias = "remove")]
-    Rm(rmi::Rmi),
+    Rm(Late<rmi::Rmi>),
     /// Save images to an archive or a folder
-    Save(save::Save),
+    Save(Late<save::Save>),
     /// Give an image one more name
-    Tag(tag::Tag),
+    Tag(Late<tag::Tag>),
     /// List the tags that a repository has in its registry
-    Tags(tags::Tags),
+    Tags(Late<tags::Tags>),
 }
 
 /// `builder …` and `buildx …`.
@@ -139,7 +140,7 @@ pub enum BuilderCommand {
     /// Build an image from a Dockerfile
     Build(Box<build::Build>),
     /// Remove the build cache
-    Prune(prune::PruneBuilder),
+    Prune(Late<prune::PruneBuilder>),
 }
 
 /// `system …`.
@@ -154,13 +155,13 @@ pub struct System {
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
     /// Compare the store's records with its disk, and every byte with its digest
-    Check(system::Check),
+    Check(Late<system::Check>),
     /// Show what takes how much of the disk
-    Df(system::Df),
+    Df(Late<system::Df>),
     /// Show what happens to containers and images
-    Events(events::Events),
+    Events(Late<events::Events>),
     /// Show the store, its driver and this machine
-    Info(info::Info),
+    Info(Late<info::Info>),
     /// Remove what nobody needs
-    Prune(prune::PruneSystem),
+    Prune(Late<prune::PruneSystem>),
 }

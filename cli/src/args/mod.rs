@@ -26,6 +26,7 @@ pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod kill;
+pub mod late;
 pub mod load;
 pub mod logging;
 pub mod login;
@@ -70,6 +71,8 @@ pub mod wait;
 
 use clap::{Parser, Subcommand};
 
+use late::Late;
+
 const ENVIRONMENT: &str = "\
 Environment:
   DOCKER_CONFIG      folder of Docker's config.json, where logins are
@@ -103,122 +106,122 @@ pub struct Cli {
 #[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
 pub enum Command {
     /// Create and run a new container from an image
-    Run(run::Run),
+    Run(Late<run::Run>),
     /// Execute a command in a running container
-    Exec(exec::Exec),
+    Exec(Late<exec::Exec>),
     /// List containers
-    Ps(ps::Ps),
+    Ps(Late<ps::Ps>),
     /// Build an image from a Dockerfile
-    Build(build::Build),
+    Build(Late<build::Build>),
     /// List images
-    Images(images::Images),
+    Images(Late<images::Images>),
     /// Attach to a running container's streams
-    Attach(attach::Attach),
+    Attach(Late<attach::Attach>),
     /// Make an image of a container's changes
-    Commit(commit::Commit),
+    Commit(Late<commit::Commit>),
     /// Copy files between a container and the host
-    Cp(cp::Cp),
+    Cp(Late<cp::Cp>),
     /// Create a new container
-    Create(create::Create),
+    Create(Late<create::Create>),
     /// Show what a container changed in its file system
-    Diff(diff::Diff),
+    Diff(Late<diff::Diff>),
     /// Show what happens to containers and images
-    Events(events::Events),
+    Events(Late<events::Events>),
     /// Export a container's file system as a tar archive
-    Export(export::Export),
+    Export(Late<export::Export>),
     /// Show the steps an image was made by
-    History(history::History),
+    History(Late<history::History>),
     /// Make an image of a root file system archive
-    Import(import::Import),
+    Import(Late<import::Import>),
     /// Show the store, its driver and this machine
-    Info(info::Info),
+    Info(Late<info::Info>),
     /// Show everything about images and containers
-    Inspect(inspect::Inspect),
+    Inspect(Late<inspect::Inspect>),
     /// Send a signal to running containers
-    Kill(kill::Kill),
+    Kill(Late<kill::Kill>),
     /// Load images from an archive or a folder
-    Load(load::Load),
+    Load(Late<load::Load>),
     /// Log in to a registry
-    Login(login::Login),
+    Login(Late<login::Login>),
     /// Log out of a registry
-    Logout(logout::Logout),
+    Logout(Late<logout::Logout>),
     /// Show the output of a container
-    Logs(logs::Logs),
+    Logs(Late<logs::Logs>),
     /// Mount the roots of containers on the host
-    Mount(mount::Mount),
+    Mount(Late<mount::Mount>),
     /// Make containers stand still
-    Pause(pause::Pause),
+    Pause(Late<pause::Pause>),
     /// Show the published ports of a container
-    Port(network::Port),
+    Port(Late<network::Port>),
     /// Pull an image from a registry
-    Pull(pull::Pull),
+    Pull(Late<pull::Pull>),
     /// Push an image to a registry
-    Push(push::Push),
+    Push(Late<push::Push>),
     /// Rename a container
-    Rename(rename::Rename),
+    Rename(Late<rename::Rename>),
     /// Stop and start containers
-    Restart(stop::Restart),
+    Restart(Late<stop::Restart>),
     /// Remove containers
-    Rm(rm::Rm),
+    Rm(Late<rm::Rm>),
     /// Remove images
-    Rmi(rmi::Rmi),
+    Rmi(Late<rmi::Rmi>),
     /// Save images to an archive or a folder
-    Save(save::Save),
+    Save(Late<save::Save>),
     /// Search a registry for images
-    Search(search::Search),
+    Search(Late<search::Search>),
     /// Start stopped containers
-    Start(start::Start),
+    Start(Late<start::Start>),
     /// Show what containers use
-    Stats(stats::Stats),
+    Stats(Late<stats::Stats>),
     /// Stop running containers
-    Stop(stop::Stop),
+    Stop(Late<stop::Stop>),
     /// Give an image one more name
-    Tag(tag::Tag),
+    Tag(Late<tag::Tag>),
     /// List the processes of a container
-    Top(top::Top),
+    Top(Late<top::Top>),
     /// Let paused containers go on
-    Unpause(pause::Pause),
+    Unpause(Late<pause::Pause>),
     /// Change limits or the restart policy of containers
-    Update(update::Update),
+    Update(Late<update::Update>),
     /// Take the roots of containers away from the host
     #[command(visible_alias = "umount")]
-    Unmount(mount::Unmount),
+    Unmount(Late<mount::Unmount>),
     /// Run a command in the user namespace of a user without privileges
-    Unshare(unshare::Unshare),
+    Unshare(Late<unshare::Unshare>),
     /// Show the version
-    Version(version::Version),
+    Version(Late<version::Version>),
     /// Wait for containers to stop and print their exit codes
-    Wait(wait::Wait),
+    Wait(Late<wait::Wait>),
     /// Commands on containers
-    Container(groups::Container),
+    Container(Late<groups::Container>),
     /// Commands on images
-    Image(groups::Image),
+    Image(Late<groups::Image>),
     /// Commands on networks
-    Network(network::Network),
+    Network(Late<network::Network>),
     /// Commands on manifest lists
-    Manifest(manifest::Manifest),
+    Manifest(Late<manifest::Manifest>),
     /// Commands on volumes
-    Volume(volume::Volume),
+    Volume(Late<volume::Volume>),
     /// Commands on the build cache
-    Builder(groups::Builder),
+    Builder(Late<groups::Builder>),
     /// The builder by its other name
     #[command(hide = true)]
-    Buildx(groups::Builder),
+    Buildx(Late<groups::Builder>),
     /// Write configuration for other programs
-    Generate(generate::Generate),
+    Generate(Late<generate::Generate>),
     /// Commands on the store
-    System(groups::System),
+    System(Late<groups::System>),
     /// Commands on storage drivers
-    Storage(storage::Storage),
+    Storage(Late<storage::Storage>),
     /// Print a completion script for a shell
-    Completion(completion::Completion),
+    Completion(Late<completion::Completion>),
     /// Wait for a container and remove it if it was made with `--rm`
     #[command(name = "__finish", hide = true)]
-    Finish(run::Finish),
+    Finish(Late<run::Finish>),
     /// Free the bytes of what was removed
     #[command(name = "__reap", hide = true)]
     Reap,
     /// Write man pages and completions into a folder
     #[command(name = "__docs", hide = true)]
-    Docs(docs::Docs),
+    Docs(Late<docs::Docs>),
 }

@@ -18,7 +18,7 @@ fn the_tree_is_consistent() {
 fn both_spellings_are_the_same_command() {
     let ps = parse("container ls -a --filter status=exited -q").expect("valid");
     match ps.command {
-        Command::Container(group) => match group.command {
+        Command::Container(group) => match &group.command {
             ContainerCommand::Ls(ps) => assert!(ps.all && ps.quiet && ps.filters == ["status=exited"]),
             other => panic!("{other:?}"),
         },
@@ -26,7 +26,7 @@ fn both_spellings_are_the_same_command() {
     }
     let rm = parse("image rm -f a b").expect("valid");
     match rm.command {
-        Command::Image(group) => match group.command {
+        Command::Image(group) => match &group.command {
             ImageCommand::Rm(rmi) => assert!(rmi.force && rmi.images == ["a", "b"]),
             other => panic!("{other:?}"),
         },
