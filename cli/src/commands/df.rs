@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use mica_engine::Engine;
+use mica_engine::ops::df::DiskDetails;
 use serde_json::{Value as Json, json};
 
 use crate::args::system::Df;
@@ -31,41 +32,58 @@ pub(super) async fn run(context: &Context, args: &Df) -> anyhow::Result<()> {
 /// Four tables, or one document that a template can take apart.
 async fn details(engine: &Engine, format: Option<&str>) -> anyhow::Result<()> {
     let found = engine.disk_details().await?;
+    let shown = match format {
+        None | Some("" | "table") => output::raw(tables(&found)?.as_bytes()),
+        Some(format) => output::line(document(&found, format)?),
+    };
+    listing::leave(found);
+    shown
+}
+
+fn tables(found: &DiskDetails) -> anyhow::Result<String> {
     let now = Timestamp::now();
-    let is_table = matches!(format, None | Some("" | "table"));
-    let shown = |columns| if is_table { listing::shown(columns, Style::default()) } else { Shown::All };
-    let of_images = shown(&disk::IMAGE_DETAILS);
-    let images: Vec<Row> = found.images.iter().flat_map(|image| disk::image(image, now, &of_images)).collect();
-    let of_containers = shown(&disk::CONTAINER_DETAILS);
-    let containers: Vec<Row> =
-        found.containers.iter().map(|container| disk::container(container, now, &of_containers)).collect();
-    let volumes: Vec<Row> = found.volumes.iter().map(disk::volume).collect();
-    let cache: Vec<Row> = found.build_cache.iter().map(|entry| disk::cache(entry, now)).collect();
-    match format {
-        None | Some("" | "table") => {
-            let parts: [(&str, &Columns, &[Row]); 4] = [
-                ("Images space usage", &disk::IMAGE_DETAILS, &images),
-                ("Containers space usage", &disk::CONTAINER_DETAILS, &containers),
-                ("Local Volumes space usage", &disk::VOLUME_DETAILS, &volumes),
-                ("Build cache usage", &disk::CACHE_DETAILS, &cache),
-            ];
-            let mut text = Vec::new();
-            for (title, columns, rows) in parts {
-                text.push(format!("{title}:\n\n{}", listing::render(columns, Style::default(), rows)?));
-            }
-            listing::leave((images, containers, found));
-            output::raw(text.join("\n").as_bytes())
-        }
-        Some(format) => {
-            // `Label` is Docker's method, not a field.
-            let plain = |mut row: Row| -> Json {
-                row.remove("Label");
-                row.into()
-            };
-            let [images, containers] = [images, containers].map(|rows| rows.into_iter().map(plain).collect::<Json>());
-            let whole = json!({ "Images": images, "Containers": containers, "Volumes": volumes, "BuildCache": cache });
-            let template = if format == "json" { "{{json .}}" } else { format };
-            output::line(Template::parse(template)?.render(&Value::from_json(&whole))?)
-        }
-    }
+    let table = |title: &str, columns: &Columns, rows: &dyn Fn(&Shown) -> Vec<Row>| {
+        let rows = rows(&listing::shown(columns, Style::default()));
+        let text = listing::render(columns, Style::default(), &rows).map(|table| format!("{title}:\n\n{table}"));
+        listing::leave(rows);
+        text
+    };
+    let images = |shown: &Shown| found.images.iter().flat_map(|image| disk::image(image, now, shown)).collect();
+    let containers = |shown: &Shown| found.containers.iter().map(|one| disk::container(one, now, shown)).collect();
+    let volumes = |_: &Shown| found.volumes.iter().map(disk::volume).collect();
+    let cache = |_: &Shown| found.build_cache.iter().map(|entry| disk::cache(entry, now)).collect();
+    // The two that grow long are made at once.
+    let (images, containers) = std::thread::scope(|scope| {
+        let images = scope.spawn(|| table("Images space usage", &disk::IMAGE_DETAILS, &images));
+        let containers = table("Containers space usage", &disk::CONTAINER_DETAILS, &containers);
+        (images.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), containers)
+    });
+    let parts = [
+        images?,
+        containers?,
+        table("Local Volumes space usage", &disk::VOLUME_DETAILS, &volumes)?,
+        table("Build cache usage", &disk::CACHE_DETAILS, &cache)?,
+    ];
+    Ok(parts.join("\n"))
+}
+
+fn document(found: &DiskDetails, format: &str) -> anyhow::Result<String> {
+    let now = Timestamp::now();
+    // `Label` is Docker's method, not a field.
+    let plain = |mut row: Row| -> Json {
+        row.remove("Label");
+        row.into()
+    };
+    let images = found.images.iter().flat_map(|image| disk::image(image, now, &Shown::All)).map(plain);
+    let containers = found.containers.iter().map(|one| disk::container(one, now, &Shown::All)).map(plain);
+    let volumes = found.volumes.iter().map(disk::volume).map(Json::from);
+    let cache = found.build_cache.iter().map(|entry| disk::cache(entry, now)).map(Json::from);
+    let whole = json!({
+        "Images": images.collect::<Json>(),
+        "Containers": containers.collect::<Json>(),
+        "Volumes": volumes.collect::<Json>(),
+        "BuildCache": cache.collect::<Json>(),
+    });
+    let template = if format == "json" { "{{json .}}" } else { format };
+    Ok(Template::parse(template)?.render(&Value::from_json(&whole))?)
 }

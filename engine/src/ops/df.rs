@@ -12,7 +12,7 @@ use crate::ops::ps::{ContainerSummary, PsRequest};
 use crate::store::containers::{self, Holding};
 use crate::store::images::collect;
 use crate::store::names_in;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, Result, parallel};
 
 /// Figures of one kind of object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,15 +111,15 @@ impl Engine {
     /// What the store holds, object by object.
     pub async fn disk_details(&self) -> Result<DiskDetails> {
         self.blocking(move |engine| {
-            let request = PsRequest { all: true, sizes: true, ..PsRequest::default() };
+            let request = PsRequest { all: true, ..PsRequest::default() };
             // Most of the one is in files, and most of the other in rows.
-            let (containers, rows) = std::thread::scope(|scope| {
-                let rows =
-                    scope.spawn(|| engine.store().read(|db| Ok::<_, Error>((image_usages(db)?, cache_usages(db)?))));
-                let containers = engine.listed(&request);
-                (containers, rows.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            });
-            let (containers, (images, build_cache)) = (containers?, rows?);
+            let (containers, rows) = parallel::both(
+                || engine.list(&request),
+                || engine.store().read(|db| Ok::<_, Error>((image_usages(db)?, cache_usages(db)?))),
+            );
+            let (mut containers, (images, build_cache)) = (containers?, rows?);
+            let below = images.iter().map(|image| (image.summary.id.clone(), image.summary.size)).collect();
+            engine.fill_sizes(&mut containers, &below)?;
             let mounted = containers.iter().flat_map(|container| &container.record.volumes);
             let volumes = engine.volume_usages(mounted.map(|volume| volume.name.as_str()))?;
             Ok(DiskDetails { images, containers, volumes, build_cache })

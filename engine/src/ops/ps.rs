@@ -68,10 +68,12 @@ impl Engine {
 
     /// [`Engine::ps`] for whoever may block.
     pub(crate) fn listed(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
-        let mut found = self.list(request)?;
-        if request.sizes {
-            self.fill_sizes(&mut found)?;
+        if !request.sizes {
+            return self.list(request);
         }
+        let (found, below) = parallel::both(|| self.list(request), || self.store().read(images::sizes));
+        let (mut found, below) = (found?, below?);
+        self.fill_sizes(&mut found, &below)?;
         Ok(found)
     }
 
@@ -90,14 +92,14 @@ impl Engine {
         let (record, state) = self.look_up(container).await?;
         self.blocking(move |engine| {
             let mut found = [engine.summary(record, state)];
-            engine.fill_sizes(&mut found)?;
+            engine.fill_sizes(&mut found, &engine.store().read(images::sizes)?)?;
             Ok(found[0].size.unwrap_or_default())
         })
         .await
     }
 
-    fn fill_sizes(&self, containers: &mut [ContainerSummary]) -> Result<()> {
-        let below: BTreeMap<Digest, u64> = self.store().read(images::sizes)?;
+    /// Fills in what containers take over images of these sizes.
+    pub(crate) fn fill_sizes(&self, containers: &mut [ContainerSummary], below: &BTreeMap<Digest, u64>) -> Result<()> {
         let writers: Vec<Writer<'_>> = containers
             .iter()
             .map(|ContainerSummary { record, state, .. }| Writer {
@@ -134,7 +136,8 @@ impl Engine {
         }
     }
 
-    fn list(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
+    /// The same without sizes.
+    pub(crate) fn list(&self, request: &PsRequest) -> Result<Vec<ContainerSummary>> {
         let rows = self.store().read(containers::rows)?;
         let filters = self.filters(&request.filters, &rows)?;
         let any_state = request.all || request.last.is_some() || filters.names_states();
