@@ -43,7 +43,7 @@ pub use points::{MountPoint, PointSource};
 pub use restart::RestartPolicy;
 pub use spec::{
     ContainerSpec, DeviceSpec, LogDriver, LogSpec, MountFlag, MountSource, MountSpec, Propagation, Recursion,
-    Resources, SeccompChoice, StorageLimits, TmpfsSpec, Ulimit, VolumeSpec,
+    Resources, SeccompChoice, StorageLimits, TmpfsSpec, Treatment, Ulimit, VolumeSpec,
 };
 pub use system_paths::SystemPaths;
 pub use userns::{AutoIds, IdMap, IdMappings, NamedIds, UsernsMode, outside, parse_id_map, parse_userns};
@@ -122,6 +122,9 @@ pub struct VolumeMount {
     /// Path below the volume's top that is mounted in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpath: Option<String>,
+    /// What is done to it first.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub treatment: Treatment,
     /// The options as they were typed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mode: String,
@@ -130,8 +133,8 @@ pub struct VolumeMount {
     pub spec: VolumeSpec,
 }
 
-fn is_plain(spec: &VolumeSpec) -> bool {
-    *spec == VolumeSpec::default()
+fn is_plain<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What a container is doing.

@@ -19,6 +19,7 @@ pub mod digest;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod give;
 pub mod pack;
 mod pipe;
 pub mod tree;
@@ -33,6 +34,7 @@ pub use copy::{Copied, CopyOptions, Owners, copy_changes, copy_into};
 pub use diff::{LayerStats, write_layer, write_subtree, write_tree};
 pub use digest::{Algorithm, ChainId, DiffId, Digest, Hasher};
 pub use error::{Error, ErrorKind, Result};
+pub use give::give_tree;
 pub use pack::{Packed, Packing, pack};
 pub use tree::Tree;
 pub use unpack::{Unpack, Unpacked, unpack};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use mica_engine::container::{
-    MountFlag, MountSource, MountSpec, Propagation, Recursion, TmpfsSpec, VolumeSpec, parse_size, parse_tmpfs,
-    parse_volume,
+    MountFlag, MountSource, MountSpec, Propagation, Recursion, TmpfsSpec, Treatment, VolumeSpec, parse_size,
+    parse_tmpfs, parse_volume,
 };
 
 /// What `--mount` asks for.
@@ -39,6 +39,7 @@ struct Fields {
     propagation: String,
     recursion: Recursion,
     subpath: Option<String>,
+    treatment: Treatment,
     volume: VolumeSpec,
     tmpfs: Vec<String>,
 }
@@ -56,7 +57,7 @@ impl Fields {
             let key = key.to_lowercase();
             let value = match (value, key.as_str()) {
                 (Some(value), _) => value,
-                (None, "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive") => "true",
+                (None, "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "u" | "chown" | "idmap") => "true",
                 (None, _) => return Err(format!("invalid field '{field}' must be a key=value pair")),
             };
             if let Some((group @ ("bind" | "volume" | "image" | "tmpfs"), _)) = key.split_once('-') {
@@ -99,6 +100,9 @@ impl Fields {
             "readonly" | "ro" => self.read_only = Some(boolean(value).ok_or_else(wrong)?),
             // How Docker's desktop products keep copies of files: there are none here.
             "consistency" => {}
+            // Podman's.
+            "u" | "chown" => self.treatment.chown = boolean(value).ok_or_else(wrong)?,
+            "idmap" => self.treatment.idmap = boolean(value).ok_or_else(wrong)?,
             "bind-propagation" => self.propagation = value.to_lowercase(),
             "bind-nonrecursive" => {
                 if boolean(value).ok_or_else(wrong)? {
@@ -184,6 +188,7 @@ impl Fields {
             no_copy: self.no_copy,
             recursion: self.recursion,
             subpath: self.subpath,
+            treatment: self.treatment,
             flag: MountFlag::Mount,
             volume: self.volume,
             ..MountSpec::new(source, self.target)

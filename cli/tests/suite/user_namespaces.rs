@@ -274,3 +274,64 @@ fn privileged_other_namespaces_belong_to_it() {
     );
     assert_eq!(store.mica(&["ps", "-aq"]).ok(), "", "a refusal leaves nothing");
 }
+
+#[test]
+fn privileged_sources_are_treated_as_podman_does() {
+    let Some(store) = Store::with_base() else { return };
+    let source = store.path("source");
+    fs_err::create_dir(&source).expect("a folder");
+    fs_err::write(source.join("file"), "below").expect("written");
+    std::os::unix::fs::symlink("/etc/passwd", source.join("link")).expect("a link");
+    let passwd = fs_err::metadata("/etc/passwd").expect("there").uid();
+    let mount = |options: &str| format!("{}:/s:{options}", source.display());
+    let owner = |name: &str| fs_err::symlink_metadata(source.join(name)).expect(name).uid();
+
+    // `idmap`: the host's owners, in both directions, though the ids of the container are others.
+    let script = "stat -c %u /s /s/file; touch /s/made; stat -c %u /s/made";
+    let line = ["-v", &mount("idmap"), "base", "sh", "-c", script];
+    assert_eq!(store.mica(&with_map(&["run", "--rm"], &line)).ok(), "0\n0\n0");
+    assert_eq!(owner("made"), 0);
+    let typed = format!("type=bind,source={},target=/s,idmap", source.display());
+    let line = ["--mount", &typed, "base", "stat", "-c", "%u", "/s/file"];
+    assert_eq!(store.mica(&with_map(&["run", "--rm"], &line)).ok(), "0");
+
+    // `O`: what is written is the container's, from one start to the next, and nobody else sees it.
+    let line = [
+        "--name",
+        "over",
+        "-v",
+        &mount("O"),
+        "base",
+        "sh",
+        "-c",
+        "cat /s/file; ls /s; echo above > /s/file; touch /s/new",
+    ];
+    let listed = "below\nfile\nlink\nmade";
+    assert_eq!(
+        store.mica(&[&["run"], &line[..]].concat()).ok().replace("below", "below\n").replace("\n\n", "\n"),
+        listed
+    );
+    assert_eq!(store.mica(&["start", "-a", "over"]).ok().replace("below", "below\n").replace("\n\n", "\n"), listed);
+    assert_eq!(fs_err::read_to_string(source.join("file")).expect("there"), "below");
+    assert!(!source.join("new").exists());
+    let from = store.path("base.tar");
+    let from = from.to_str().expect("valid UTF-8");
+    store.mica(&["cp", from, "over:/s/copied"]).fails(1, "Read-only file system");
+    store.mica(&["rm", "over"]).ok();
+
+    // `U`: everything is the container's user's, for good; links are given away and not followed.
+    for (flags, user, wanted) in [(&[][..], "7:8", 7), (&MAP[..], "7:8", 300_007), (&MAP[..], "0", 300_000)] {
+        let given = mount("U");
+        let line = [&["run", "--rm"], flags, &["-u", user, "-v", &given, "base", "touch", "/s/file"]].concat();
+        store.mica(&line).ok();
+        for name in ["", "file", "link", "made"] {
+            assert_eq!(owner(name), wanted, "{flags:?} {user} {name}");
+        }
+    }
+    assert_eq!(fs_err::metadata("/etc/passwd").expect("there").uid(), passwd);
+    let line =
+        ["run", "--rm", "-u", "7", "-v", "vol:/none:U", "base", "sh", "-c", "touch /none/f; stat -c %u /none /none/f"];
+    assert_eq!(store.mica(&line).ok(), "7\n7");
+    store.mica(&["run", "--rm", "-v", "/usr:/s:U", "base", "true"]).fails(125, "cannot be given to a container");
+    store.mica(&["run", "--rm", "--volumes-from", "x:U", "base", "true"]).fails(125, "invalid mode");
+}

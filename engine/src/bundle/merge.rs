@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::container::{ContainerSpec, HealthCheck, MountFlag, MountSource, VolumeMount, VolumeSpec};
+use crate::container::{ContainerSpec, HealthCheck, MountFlag, MountSource, Treatment, VolumeMount, VolumeSpec};
 use crate::image::ContainerDefaults;
 use crate::{Error, Kind, Result};
 
@@ -78,6 +78,7 @@ pub fn volumes(
                 anonymous: name.is_none(),
                 copy_up: !mount.no_copy,
                 subpath: mount.subpath.clone(),
+                treatment: mount.treatment,
                 mode: mount.mode.clone(),
                 spec: VolumeSpec {
                     driver: mount.volume.driver.clone().or_else(|| spec.volume_driver.clone()),
@@ -106,6 +107,7 @@ pub fn volumes(
                 anonymous: true,
                 copy_up: true,
                 subpath: None,
+                treatment: Treatment::default(),
                 mode: String::new(),
                 spec: VolumeSpec::default(),
             });
@@ -223,6 +225,7 @@ mod tests {
             anonymous: false,
             copy_up: false,
             subpath: None,
+            treatment: Treatment::default(),
             mode: String::new(),
             spec: VolumeSpec::default(),
         };

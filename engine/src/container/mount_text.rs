@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::spec::{MountSource, MountSpec, Propagation, TmpfsSpec};
+use super::spec::{MountSource, MountSpec, Propagation, TmpfsSpec, Treatment};
 use crate::store::volumes::check_name;
 use crate::{Error, Kind, Result};
 
@@ -46,6 +46,7 @@ pub fn parse_volume(text: &str) -> Result<MountSpec> {
     mount.read_only = options.read_only;
     mount.propagation = options.propagation;
     mount.no_copy = options.no_copy;
+    mount.treatment = options.treatment;
     mode.clone_into(&mut mount.mode);
     Ok(mount)
 }
@@ -80,7 +81,7 @@ pub fn parse_volumes_from(text: &str) -> Result<(&str, bool)> {
         return Err(invalid(format!("malformed volumes-from specification: `{text}`")));
     }
     let options = Options::parse(mode)?;
-    if options.propagation.is_some() || options.no_copy {
+    if options.propagation.is_some() || options.no_copy || options.treatment != Treatment::default() {
         return Err(invalid(format!("invalid mode: `{mode}`")));
     }
     Ok((container, options.read_only))
@@ -92,6 +93,7 @@ struct Options {
     read_only: bool,
     no_copy: bool,
     propagation: Option<Propagation>,
+    treatment: Treatment,
 }
 
 impl Options {
@@ -107,11 +109,9 @@ impl Options {
                 // Labels of SELinux, which is not in use where Mica runs; Docker too ignores them then.
                 "z" | "Z" => "label",
                 "consistent" | "cached" | "delegated" | "default" => "consistency",
-                "U" | "idmap" | "O" => {
-                    let message = format!("the mount option `{word}` is Podman's, and mica does not have it");
-                    return Err(Error::refused(Kind::Unsupported, message)
-                        .with_hint("give the source the owner that the container needs, with `chown`"));
-                }
+                "U" => "owner",
+                "idmap" => "mapping",
+                "O" => "overlay",
                 _ => {
                     options.propagation = Some(Propagation::from_word(word).ok_or_else(wrong)?);
                     "propagation"
@@ -123,6 +123,9 @@ impl Options {
             seen.push(kind);
             options.read_only |= word == "ro";
             options.no_copy |= word == "nocopy";
+            options.treatment.chown |= word == "U";
+            options.treatment.idmap |= word == "idmap";
+            options.treatment.overlay |= word == "O";
         }
         Ok(options)
     }
@@ -215,7 +218,13 @@ mod tests {
         ] {
             assert_eq!(parse_volume(text).unwrap_err().to_string(), words);
         }
-        assert_eq!(parse_volume("/a:/b:U").unwrap_err().kind(), Kind::Unsupported);
+        for (text, chown, idmap, overlay) in [
+            ("/a:/b:U", true, false, false),
+            ("volume:/b:idmap,ro", false, true, false),
+            ("/a:/b:O,U,z", true, false, true),
+        ] {
+            assert_eq!(parse_volume(text).unwrap().treatment, Treatment { chown, idmap, overlay }, "{text}");
+        }
     }
 
     #[test]
@@ -236,6 +245,8 @@ mod tests {
         for (text, wanted) in [("web", ("web", false)), ("web:ro", ("web", true)), ("web:rw,z", ("web", false))] {
             assert_eq!(parse_volumes_from(text).unwrap(), wanted, "{text}");
         }
-        refused(&["", ":ro", "web:bad", "web:nocopy", "web:rshared"], |text| parse_volumes_from(text).map(drop));
+        refused(&["", ":ro", "web:bad", "web:nocopy", "web:rshared", "web:U"], |text| {
+            parse_volumes_from(text).map(drop)
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mica_layer::Digest;
 
-use super::spec::{MountSource, Propagation, Recursion};
+use super::spec::{MountSource, Propagation, Recursion, Treatment};
 use super::{ContainerRecord, ContainerSpec, VolumeMount};
 use crate::bundle::merge::clean;
 
@@ -23,6 +23,8 @@ pub struct MountPoint {
     pub recursion: Recursion,
     /// How later mounts travel.
     pub propagation: Option<Propagation>,
+    /// What is done to the source first.
+    pub treatment: Treatment,
     /// The options as they were typed.
     pub mode: String,
 }
@@ -76,6 +78,7 @@ pub(crate) fn mount_points(spec: &ContainerSpec, volumes: &[VolumeMount]) -> Vec
             read_only: mount.read_only || is_image,
             recursion: mount.recursion,
             propagation: mount.propagation,
+            treatment: mount.treatment,
             mode: mount.mode.clone(),
         })
     });
@@ -86,6 +89,7 @@ pub(crate) fn mount_points(spec: &ContainerSpec, volumes: &[VolumeMount]) -> Vec
         read_only: volume.read_only,
         recursion: Recursion::Enabled,
         propagation: None,
+        treatment: volume.treatment,
         mode: volume.mode.clone(),
     });
     let mut all: Vec<MountPoint> = asked.chain(volumes).collect();

@@ -156,6 +156,9 @@ pub struct MountSpec {
     /// Path below the top of a volume or an image that is mounted in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpath: Option<String>,
+    /// What is done to the source first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub treatment: Treatment,
     /// The options as they were typed after the second colon of `-v`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mode: String,
@@ -178,6 +181,7 @@ impl MountSpec {
             no_copy: false,
             recursion: Recursion::default(),
             subpath: None,
+            treatment: Treatment::default(),
             mode: String::new(),
             flag: MountFlag::default(),
             volume: VolumeSpec::default(),
@@ -187,6 +191,18 @@ impl MountSpec {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What is done to the source of a mount, in Podman's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Treatment {
+    /// `U`: everything in it is given to the container's user, for good.
+    pub chown: bool,
+    /// `idmap`: it has the owners in the container that it has on the host, whatever user namespace the container has.
+    pub idmap: bool,
+    /// `O`: what the container writes is kept apart, and forgotten when it starts again.
+    pub overlay: bool,
 }
 
 /// What a mount shows.

@@ -68,7 +68,8 @@ fn attach(root: BorrowedFd<'_>, place: &Path, trees: &[(MountPoint, OwnedFd)]) -
         let onto = from_fd | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(tree, "", &target, "", onto).map_err(fail("mount", shown))?;
         alone(tree.as_fd()).map_err(fail("separate the mount at", shown))?;
-        if point.read_only {
+        // What the container will write over it goes elsewhere, so nobody writes to it in the container's name.
+        if point.read_only || point.treatment.overlay {
             let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
             rustix::mount::mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "")
                 .map_err(fail("make read-only", shown))?;

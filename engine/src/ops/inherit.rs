@@ -1,7 +1,7 @@
 //! What a new container takes over from others: the mounts of `--volumes-from`, and the file systems of images.
 
 use crate::bundle::merge::clean;
-use crate::container::{ContainerSpec, MountFlag, MountSource, MountSpec, VolumeMount, parse_volumes_from};
+use crate::container::{ContainerSpec, MountFlag, MountSource, MountSpec, Treatment, VolumeMount, parse_volumes_from};
 use crate::{Engine, Kind, Result};
 
 impl Engine {
@@ -19,6 +19,7 @@ impl Engine {
             volumes.extend(record.volumes.into_iter().map(|volume| VolumeMount {
                 read_only: volume.read_only || read_only,
                 copy_up: false,
+                treatment: Treatment::default(),
                 mode: String::new(),
                 ..volume
             }));
@@ -26,6 +27,7 @@ impl Engine {
                 record.spec.mounts.into_iter().filter(|mount| !matches!(mount.source, MountSource::Volume { .. }));
             binds.extend(theirs.map(|mount| MountSpec {
                 read_only: mount.read_only || read_only,
+                treatment: Treatment::default(),
                 mode: String::new(),
                 flag: MountFlag::VolumesFrom,
                 ..mount

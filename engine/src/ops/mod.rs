@@ -67,6 +67,7 @@ mod stubs;
 pub mod tag;
 pub(crate) mod told;
 pub mod top;
+mod treat;
 pub mod tree;
 pub mod update;
 pub mod volume;

@@ -59,7 +59,9 @@ impl Engine {
             working_directory(root, &record.config.working_dir, new)
         })?;
         let place = self.place_of(record);
-        let mut sources = self.sources(record, &place)?;
+        let user = (identity.uid, identity.gid);
+        let owner = record.ids.as_ref().map_or(user, |ids| ids.to_outside(user));
+        let mut sources = self.sources(record, &place, owner)?;
         check_kinds(root, &sources)?;
         let mut init = spec.init.then(|| directories.state.join(INIT));
         let mut files = connected.host_files.clone().unwrap_or_else(|| directories.state.clone());

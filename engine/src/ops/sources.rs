@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::apart::{apart, inside};
 use super::local_volume;
-use crate::container::{ContainerRecord, MountPoint, PointSource, Propagation, Recursion};
+use crate::container::{ContainerRecord, MountPoint, PointSource, Propagation, Recursion, Treatment};
 use crate::runtime::RunState;
 use crate::store::container_state::{monitored, read};
 use crate::store::{containers, volumes};
@@ -33,8 +33,8 @@ pub(crate) struct Sources {
 }
 
 impl Engine {
-    /// The sources of a container's mounts. Makes missing sources of `-v` and refuses missing ones of `--mount`. Blocks.
-    pub(crate) fn sources(&self, record: &ContainerRecord, place: &Path) -> Result<Sources> {
+    /// The sources of a container's mounts, for a container whose user is `owner` on the host. Makes missing sources of `-v` and refuses missing ones of `--mount`. Blocks.
+    pub(crate) fn sources(&self, record: &ContainerRecord, place: &Path, owner: (u32, u32)) -> Result<Sources> {
         let mut sources = Sources::default();
         for (index, point) in record.mount_points().into_iter().enumerate() {
             bind_source(&point)?;
@@ -43,11 +43,19 @@ impl Engine {
                 None if record.ids.is_some() => Some(copy_tree(&self.path_of(&point), point.recursion)?),
                 found => found,
             };
+            let treated = point.treatment != Treatment::default();
+            let tree = match tree {
+                found if !treated => found,
+                found => {
+                    let copy = found.map_or_else(|| copy_tree(&self.path_of(&point), point.recursion), Ok)?;
+                    Some(self.treat(record, (index, &point), copy, owner)?)
+                }
+            };
             let path = match tree {
                 None => self.path_of(&point),
                 Some(tree) => {
                     let name = match &point.source {
-                        PointSource::Volume(name) if point.subpath.is_none() => name.clone(),
+                        PointSource::Volume(name) if point.subpath.is_none() && !treated => name.clone(),
                         _ => index.to_string(),
                     };
                     let path = place.join(MOUNTS).join(&name);
@@ -207,7 +215,7 @@ fn holder(path: &Path) -> Result<(String, Vec<String>)> {
     Ok(found)
 }
 
-fn open_directory(path: &Path) -> Result<OwnedFd> {
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::io("open", path)(errno.into()))
 }
