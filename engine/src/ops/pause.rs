@@ -50,7 +50,11 @@ impl Engine {
     /// Lets a container go on if it is paused, so that a signal can reach it. Blocks.
     pub(super) fn thaw(&self, record: &ContainerRecord) -> Result<()> {
         let ContainerState::Paused { pid, .. } = self.state_of(record)? else { return Ok(()) };
-        Groups::of(&record.id, pid).set(Motion::Thawed)?;
+        match Groups::of(&record.id, pid).set(Motion::Thawed) {
+            // With version 2 a signal ends what stands still, and its group may go with it at any moment.
+            Err(_) if super::root::has_ended(pid) => {}
+            thawed => thawed?,
+        }
         let mark = self.store().directories(&record.id).run.join(PAUSED);
         match fs_err::remove_file(&mark) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", mark)(error)),

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::create::{RUN, VOLUMES};
-use super::root::start_time;
+use super::root::{has_ended, start_time};
 use crate::container::{ContainerRecord, ContainerState};
 use crate::runtime::{ExitRecord, RunState};
 use crate::store::container_state::{EXIT, Observed, monitored, observe, read, write};
@@ -173,16 +173,11 @@ fn end_orphan(run: &Path) -> Option<RunState> {
     if lives() {
         let _ = kill(Pid::from_raw(state.pid), Signal::SIGKILL);
         let begun = Instant::now();
-        while lives() && !is_zombie(state.pid) && begun.elapsed() < PATIENCE {
+        while lives() && !has_ended(state.pid) && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     Some(state)
-}
-
-fn is_zombie(pid: i32) -> bool {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 /// Removes a container's control groups, wherever the hierarchies are mounted.

@@ -135,10 +135,33 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// True of a process that is gone, or a zombie.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything, parentheses too.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
+
 /// A detached copy of the root mount of another mount namespace, without what is mounted below it. A mount can only be
 /// copied from inside its namespace.
 fn clone_root(namespace: OwnedFd) -> Result<OwnedFd> {
     inside(namespace, || {
         rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn who_runs_has_not_ended() {
+        assert!(!super::has_ended(std::process::id() as i32));
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pid = child.id() as i32;
+        while !super::has_ended(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("an end");
+        assert!(super::has_ended(pid));
+    }
 }
