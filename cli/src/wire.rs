@@ -2,7 +2,7 @@
 //! of this machine's kernel, and where drivers are found.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mica_builder::DockerfileBuilder;
 use mica_engine::Options;
@@ -13,7 +13,7 @@ use mica_registry::HttpRegistry;
 use mica_registry::config::{Configured, Logins};
 use mica_registry::policy::Trust;
 use mica_rootless::Joined;
-use mica_runtime::MonitorRuntime;
+use mica_runtime::{MonitorRuntime, Starter};
 use mica_storage_loader::{Owners, SearchPath};
 
 use crate::context::Context;
@@ -30,7 +30,8 @@ pub fn options(context: &Context) -> anyhow::Result<Options> {
     let runtime = MonitorRuntime::new(monitor)
         .with_default_runtime(settings.runtime.clone())
         .with_cache(settings.run_root.join("cache"))
-        .with_kept(joined.map(|joined| joined.keeper.try_clone()).transpose()?.map(|keeper| Arc::new(keeper.into())));
+        .with_kept(joined.map(|joined| joined.keeper.try_clone()).transpose()?.map(|keeper| Arc::new(keeper.into())))
+        .with_starter(joined.and_then(starter));
     let mut self_command = vec![executable.as_deref().and_then(Path::to_str).unwrap_or("mica").to_owned()];
     self_command.extend(settings.flags.iter().cloned());
     Ok(Options {
@@ -71,13 +72,15 @@ fn network(settings: &Settings, executable: Option<&Path>) -> KernelNetwork {
 fn around(joined: Option<&Arc<Joined>>) -> Option<Around> {
     let joined = Arc::clone(joined?);
     let namespace = Arc::clone(&joined.network);
-    // Several containers may start at once, and the answers on one connection are told apart by their order only.
-    let alone = Mutex::new(());
-    let way_out = move || {
-        let _alone = alone.lock();
-        joined.way_out().map_err(|error| error.to_string())
-    };
+    let way_out = move || joined.way_out().map_err(|error| error.to_string());
     Some(Around { namespace, way_out: Arc::new(way_out) })
+}
+
+/// Who starts the monitors of a user without privileges, where the holder of the namespaces was given control groups.
+fn starter(joined: &Arc<Joined>) -> Option<Starter> {
+    let joined = Arc::clone(joined);
+    mica_rootless::groups::are_given()
+        .then(|| Starter(Arc::new(move |program, input, environment| joined.start(program, input, environment))))
 }
 
 /// The client of registries. It needs no store.

@@ -145,7 +145,10 @@ fn find(id: &str, theirs: &str, mountinfo: &str) -> Groups {
         if !path.contains(id) {
             continue;
         }
-        let Some(place) = mountinfo.lines().find_map(|mount| place_of(mount, controllers, path)) else { continue };
+        // What was mounted later covers what was there.
+        let Some(place) = mountinfo.lines().rev().find_map(|mount| place_of(mount, controllers, path)) else {
+            continue;
+        };
         if controllers.is_empty() {
             groups.second = Some(place);
         } else {
@@ -200,6 +203,9 @@ mod tests {
         assert_eq!(groups.place("pids"), Some(Place::Second(Path::new("/sys/fs/cgroup/mica/c1"))));
         let nested = "30 29 0:26 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let groups = find("c1", "0::/docker/x/mica/c1\n", nested);
+        assert_eq!(groups.place("pids"), Some(Place::Second(Path::new("/sys/fs/cgroup/mica/c1"))));
+        let covered = format!("{unified}31 30 0:26 /user/m.scope /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        let groups = find("c1", "0::/user/m.scope/mica/c1\n", &covered);
         assert_eq!(groups.place("pids"), Some(Place::Second(Path::new("/sys/fs/cgroup/mica/c1"))));
         assert_eq!(find("c1", "", HYBRID), Groups::default());
     }

@@ -6,10 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::ids::{self, Kind};
-use crate::{survivor, wire};
+use crate::{groups, survivor, wire};
+
+/// How long each step may take: a service manager that answers nobody must not hold a command for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts a holder and returns when it answers. The caller holds the lock of the run root.
 pub fn create(run_root: &Path, holder: &Path) -> Result<()> {
@@ -17,21 +21,37 @@ pub fn create(run_root: &Path, holder: &Path) -> Result<()> {
     let user = ids::user_name(uid);
     let map = |kind, id| Ok((kind, ids::map(kind, (&user, uid), id)?));
     let maps = [map(Kind::User, uid)?, map(Kind::Group, gid)?];
-    make(run_root, holder, &maps, survivor::find(run_root)).inspect_err(|_| {
+    let survivor = survivor::find(run_root);
+    let plain = || make(Command::new(holder), run_root, holder, &maps, survivor);
+    // A service manager that does not do it costs the limits of containers, and nothing else.
+    let made = match groups::scope(holder) {
+        Some(command) => make(command, run_root, holder, &maps, survivor).or_else(|_| plain()),
+        None => plain(),
+    };
+    made.inspect_err(|_| {
         let _ = fs_err::remove_file(run_root.join(wire::SOCKET));
     })
 }
 
 /// Starts the holder and has these IDs mapped, unless it takes the user namespace of a process that survived another holder.
-fn make(run_root: &Path, holder: &Path, maps: &[(Kind, Vec<String>)], survivor: Option<i32>) -> Result<()> {
+fn make(
+    mut command: Command,
+    run_root: &Path,
+    holder: &Path,
+    maps: &[(Kind, Vec<String>)],
+    survivor: Option<i32>,
+) -> Result<()> {
     let started = |error: io::Error| Error::file("start", holder)(error);
     let listener = wire::listen(run_root).map_err(Error::file("make a socket in", run_root))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(started)?;
+    ours.set_read_timeout(Some(PATIENCE)).map_err(started)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let child = Command::new(holder)
+    let kept = groups::ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let child = command
         .arg(run_root)
         .args(survivor.map(|pid| pid.to_string()))
         .env_clear()
+        .envs(kept)
         .env("PATH", usual(&path))
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -39,6 +59,8 @@ fn make(run_root: &Path, holder: &Path, maps: &[(Kind, Vec<String>)], survivor: 
         .stderr(Stdio::null())
         .spawn()
         .map_err(started)?;
+    // The copy of the holder's end of the line, without which its end would not be seen.
+    drop(command);
     step(&mut ours)?;
     for (kind, words) in maps.iter().filter(|_| survivor.is_none()) {
         let mut command = Command::new(kind.program());

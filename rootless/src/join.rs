@@ -1,10 +1,12 @@
 //! Entering the namespaces of a user, which are made when nobody has made them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -20,6 +22,8 @@ pub struct Joined {
     pub keeper: UnixStream,
     /// The network namespace in which the user's networks are. This process is not in it.
     pub network: Arc<OwnedFd>,
+    /// Answers on the connection are told apart by their order only, and several containers may start at once.
+    alone: Mutex<()>,
 }
 
 /// Makes this process root of its user's namespaces. It must have one thread only (setns(2)). `holder` is the program that
@@ -35,7 +39,7 @@ pub fn enter(run_root: &Path, holder: &Path) -> Result<Joined> {
     if let Some(place) = place {
         std::env::set_current_dir(&place).map_err(Error::file("return to", &place))?;
     }
-    Ok(Joined { keeper, network: Arc::new(namespaces.network) })
+    Ok(Joined { keeper, network: Arc::new(namespaces.network), alone: Mutex::default() })
 }
 
 /// For a process that is in the namespaces already: the connection and the network. `None` when nobody holds any for this run
@@ -43,12 +47,29 @@ pub fn enter(run_root: &Path, holder: &Path) -> Result<Joined> {
 pub fn visit(run_root: &Path) -> Result<Option<Joined>> {
     let Ok(keeper) = wire::connect(run_root) else { return Ok(None) };
     let namespaces = wire::take(&keeper).map_err(Error::file("receive the namespaces of", run_root))?;
-    Ok(namespaces.map(|Namespaces { network, .. }| Joined { keeper, network: Arc::new(network) }))
+    Ok(namespaces.map(|Namespaces { network, .. }| Joined {
+        keeper,
+        network: Arc::new(network),
+        alone: Mutex::default(),
+    }))
 }
 
 impl Joined {
+    /// Starts a program among the control groups that the holder has: only who is there already may move others to groups there
+    /// (cgroups(7), delegation containment).
+    pub fn start(
+        &self,
+        program: BorrowedFd<'_>,
+        input: BorrowedFd<'_>,
+        environment: &[(OsString, OsString)],
+    ) -> io::Result<()> {
+        let _alone = self.alone.lock();
+        wire::ask_start(&self.keeper, program, input, environment)
+    }
+
     /// Sees to it that the network namespace has a way out.
     pub fn way_out(&self) -> Result<()> {
+        let _alone = self.alone.lock();
         let answer = wire::ask_way_out(&self.keeper).map_err(Error::file("ask", "mica-holder"))?;
         answer.map_or(Ok(()), |message| Err(Error::Holder { message }))
     }

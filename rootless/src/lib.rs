@@ -7,6 +7,7 @@
 
 mod create;
 mod error;
+pub mod groups;
 pub mod ids;
 mod join;
 pub mod survivor;

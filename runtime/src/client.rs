@@ -4,7 +4,8 @@ mod executable;
 mod launch;
 mod session;
 
-use std::os::fd::OwnedFd;
+use std::ffi::OsString;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,21 @@ use crate::frame::Frame;
 use crate::request::Request;
 use session::MonitorSession;
 
+/// Starts a program for a client whose own children may not have the control groups of containers: given by a descriptor, with a
+/// standard input and an environment.
+#[derive(Clone)]
+pub struct Starter(pub Arc<StartProgram>);
+
+/// What [`Starter`] does.
+pub type StartProgram =
+    dyn Fn(BorrowedFd<'_>, BorrowedFd<'_>, &[(OsString, OsString)]) -> std::io::Result<()> + Send + Sync;
+
+impl std::fmt::Debug for Starter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Starter")
+    }
+}
+
 /// Containers under one `mica-monitor` each.
 #[derive(Debug, Clone)]
 pub struct MonitorRuntime {
@@ -29,12 +45,14 @@ pub struct MonitorRuntime {
     pub cache: Option<PathBuf>,
     /// A descriptor that each monitor of a container holds as long as it lives.
     pub kept: Option<Arc<OwnedFd>>,
+    /// Who starts monitors in this client's place.
+    pub starter: Option<Starter>,
 }
 
 impl MonitorRuntime {
     /// A runtime that uses this `mica-monitor` and the embedded OCI runtime.
     pub fn new(monitor: impl Into<PathBuf>) -> Self {
-        Self { monitor: monitor.into(), default_runtime: None, cache: None, kept: None }
+        Self { monitor: monitor.into(), default_runtime: None, cache: None, kept: None, starter: None }
     }
 
     /// The same with an external OCI runtime, by name or path, for requests that name none.
@@ -58,17 +76,25 @@ impl MonitorRuntime {
         self
     }
 
+    /// The same with somebody else who starts monitors.
+    #[must_use]
+    pub fn with_starter(mut self, starter: Option<Starter>) -> Self {
+        self.starter = starter;
+        self
+    }
+
     async fn open_session(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<MonitorSession> {
-        let monitor = self.monitor.clone();
+        let (monitor, starter) = (self.monitor.clone(), self.starter.clone());
         let context = match &request {
             Request::Start { request, .. } => format!("cannot start container `{}`", request.id),
             Request::Exec(request) => format!("cannot run a command in container `{}`", request.id),
             Request::Detach(command) => format!("cannot start `{}`", command.join(" ")),
         };
-        let socket = tokio::task::spawn_blocking(move || launch::launch(&monitor, &request, &descriptors))
-            .await
-            .unwrap_or(Err(Error::Silent))
-            .map_err(|error| error.during(context.as_str()))?;
+        let socket =
+            tokio::task::spawn_blocking(move || launch::launch(&monitor, starter.as_ref(), &request, &descriptors))
+                .await
+                .unwrap_or(Err(Error::Silent))
+                .map_err(|error| error.during(context.as_str()))?;
         MonitorSession::open(socket, &context).await
     }
 }
@@ -138,7 +164,7 @@ impl Runtime for MonitorRuntime {
 
     fn detach(&self, command: &[String]) -> Result<()> {
         // The monitor reads its request from the socket's buffer, so this end need not stay open.
-        launch::launch(&self.monitor, &Request::Detach(command.to_vec()), &[])
+        launch::launch(&self.monitor, None, &Request::Detach(command.to_vec()), &[])
             .map(drop)
             .map_err(|error| error.during(format!("cannot start `{}`", command.join(" "))))
     }

@@ -22,6 +22,6 @@ pub mod frame;
 pub mod identity;
 pub mod request;
 
-pub use client::MonitorRuntime;
+pub use client::{MonitorRuntime, Starter};
 pub use error::Error;
 pub use identity::{signal_process, start_time};

@@ -19,6 +19,7 @@ const FILTERS: &[&str] = &[
     "apparmor::",
     "build::",
     "copying::",
+    "delegation::",
     "exec::",
     "network_volumes::",
     "leftovers::",
@@ -118,7 +119,7 @@ fn script(command: &str) -> String {
         "set -e\nmount -t tmpfs tmpfs /tmp\nmkdir -p {root} /tmp/below /tmp/upper /tmp/work\n\
          mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,ro,cache=loose checkout /tmp/below\n\
          mount -t overlay -o lowerdir=/tmp/below,upperdir=/tmp/upper,workdir=/tmp/work none {root}\n\
-         export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NEXTEST_RUN_ID=vm\n\
+         export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NEXTEST_RUN_ID=vm MICA_TEST_GUEST=1\n\
          for profile in debug release; do if [ -d {root}/target/$profile ]; then printf vm > {root}/target/$profile/.mica-staged; fi; done\n\
          uname -sr\nstat -f -c 'control groups: %T' /sys/fs/cgroup\n{command}\n"
     )
@@ -143,7 +144,7 @@ fn machine(request: &Request, guest: &Path, shared: &Path, console: &Path) -> st
 /// The packages of a guest beside Debian's minimum.
 pub const PACKAGES: &str = "systemd-sysv,udev,kmod,linux-image-amd64,initramfs-tools,dbus,busybox-static,runc,crun,\
                             iproute2,nftables,uidmap,passt,btrfs-progs,procps,libcap2-bin,attr,apparmor,\
-                            nfs-kernel-server,samba";
+                            nfs-kernel-server,samba,libpam-systemd";
 
 /// Services of these packages that would only make the guest slower to start: what needs them starts them.
 const UNWANTED: [&str; 6] = [

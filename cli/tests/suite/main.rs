@@ -9,6 +9,7 @@ mod cdi;
 mod checking;
 mod chunked;
 mod copying;
+mod delegation;
 mod endpoints;
 mod events;
 mod exec;

@@ -13,6 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use mica_rootless::groups;
 use mica_rootless::survivor::ID;
 use mica_rootless::wire::Namespaces;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -68,6 +69,7 @@ fn prepare(run_root: &Path, survivor: Option<&str>, parent: &mut UnixStream) -> 
     unshare(CloneFlags::CLONE_NEWNS)?;
     // What the host mounts and unmounts later happens here too, and nothing of here there.
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    groups::settle(survivor)?;
     let network = network(&run_root.join(NETWORK))?;
     let user = own("user")?;
     fs_err::write(run_root.join(ID), rustix::fs::fstat(&user)?.st_ino.to_string())?;

@@ -1,13 +1,16 @@
 //! The holder's life: handing the namespaces out, and ending when nobody has needed them for a while.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mica_rootless::survivor::ID;
-use mica_rootless::wire::{self, LOCK, Namespaces, SOCKET, WAY_OUT};
+use mica_rootless::wire::{self, LOCK, Namespaces, SOCKET, START, WAY_OUT};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
@@ -56,14 +59,33 @@ pub fn run(run_root: &Path, listener: UnixListener, namespaces: Namespaces) -> i
 
 /// Serves a connection that has something to say; false when it was closed.
 fn answer(mut guest: &UnixStream, way_out: &mut WayOut) -> bool {
-    let mut request = [0];
-    match guest.read(&mut request) {
-        Ok(1) if request == [WAY_OUT] => {
+    match wire::first(guest) {
+        Ok(Some((WAY_OUT, _))) => {
             let reason = way_out.ready().err().unwrap_or_default();
             guest.write_all(format!("{}\n", reason.replace('\n', " ")).as_bytes()).is_ok()
         }
+        Ok(Some((START, descriptors))) => {
+            let Ok(environment) = wire::environment(guest) else { return false };
+            wire::answer_start(guest, start(descriptors, environment)).is_ok()
+        }
         _ => false,
     }
+}
+
+/// Starts a program, given by a descriptor, with the other one as its standard input.
+fn start(descriptors: Vec<OwnedFd>, environment: Vec<(OsString, OsString)>) -> io::Result<()> {
+    let [program, input] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        .arg0("mica-monitor")
+        .env_clear()
+        .envs(environment)
+        .current_dir("/")
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    std::thread::spawn(move || child.wait());
+    Ok(())
 }
 
 /// The lock under which holders come and go, unless somebody who has it is about to need this one.

@@ -1,5 +1,6 @@
 //! Starting a monitor and reaching one: the only places of the client that touch processes and sockets.
 
+use std::ffi::OsString;
 use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
+use super::Starter;
 use super::executable::open_unwritable;
 use crate::Error;
 use crate::frame::Frame;
@@ -22,16 +24,33 @@ const ENVIRONMENT: [&str; 7] =
     ["PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "MICA_CONFIG"];
 
 /// Starts a monitor and sends it its request. The socket is the first session.
-pub fn launch(monitor: &Path, request: &Request, descriptors: &[OwnedFd]) -> Result<UnixStream, Error> {
+pub fn launch(
+    monitor: &Path,
+    starter: Option<&Starter>,
+    request: &Request,
+    descriptors: &[OwnedFd],
+) -> Result<UnixStream, Error> {
     let failed = |source| Error::Launch { path: monitor.into(), source };
     let json = serde_json::to_vec(request).map_err(|source| Error::Json { operation: "write a request", source })?;
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let executable = open_unwritable(monitor).map_err(failed)?;
+    let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    if let Some(Starter(start)) = starter {
+        let executable = match executable {
+            Some(executable) => executable,
+            None => rustix::fs::open(monitor, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| failed(errno.into()))?,
+        };
+        let environment: Vec<_> = kept.map(|(name, value)| (OsString::from(name), value)).collect();
+        start(executable.as_fd(), theirs.as_fd(), &environment).map_err(failed)?;
+        drop(theirs);
+        send(&ours, &Frame::Request(json).to_bytes(), descriptors)?;
+        return Ok(ours);
+    }
     let mut command = match &executable {
         Some(fd) => Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd())),
         None => Command::new(monitor),
     };
-    let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     // The socket travels as standard input: descriptors above 2 could only be inherited by clearing close-on-exec in this
     // process, where another thread's child would inherit them too.
     let mut child = command

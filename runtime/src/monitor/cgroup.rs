@@ -86,7 +86,7 @@ fn directories(theirs: &str, ours: &str, mountinfo: &str) -> Vec<PathBuf> {
     for line in theirs.lines().filter(|line| !ours.lines().any(|own| own == *line)) {
         let mut fields = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
-        let place = mountinfo.lines().find_map(|mount| place_of(mount, controllers, path));
+        let place = mountinfo.lines().rev().find_map(|mount| place_of(mount, controllers, path));
         if let Some(place) = place
             && !found.contains(&place)
         {
