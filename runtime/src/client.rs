@@ -148,7 +148,7 @@ impl Runtime for MonitorRuntime {
             socket.try_clone().map_err(|source| Error::Connection { operation: "use", source }.during(context))?;
         let session = MonitorSession::open(socket, context).await?;
         launch::send(&sending, &Frame::HoldPorts.to_bytes(), &ports).map_err(|error| error.during(context))?;
-        session.held().await
+        session.held(context).await
     }
 
     async fn kill(&self, run_dir: &Path, signal: i32) -> Result<()> {

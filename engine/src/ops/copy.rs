@@ -46,7 +46,7 @@ impl Engine {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
             let host = host_directory(&target)?;
-            let inside = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
+            let inside = inside(ids);
             let place = place(&end, host.kind, &target, host.name)?;
             let directory = host.directory;
             copy_into(
@@ -114,7 +114,7 @@ impl Engine {
         self.with_root(container, FROM, move |root, name, ids| {
             let (source, end) =
                 Source::find(root, &path, options.follow).map_err(|error| in_container(error, name, &path))?;
-            let owners = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
+            let owners = inside(ids);
             let written = if end.name.is_empty() {
                 write_tree(root, Some(&owners), &mut out)
             } else {
@@ -186,6 +186,11 @@ impl Engine {
 /// A root with the mapping through which it shows its owners: a running container's, where that has a user namespace of its own.
 type Shown<'a> = (BorrowedFd<'a>, Option<&'a IdMappings>);
 
+/// From the owners that a root shows to those that its container knows.
+pub(super) fn inside(ids: Option<&IdMappings>) -> impl Fn((u32, u32)) -> (u32, u32) {
+    move |owner| ids.map_or(owner, |ids| ids.to_inside(owner))
+}
+
 /// Copies what was found below one root to a path of a container.
 fn copy_below(
     (from, from_path, end, from_ids): (BorrowedFd<'_>, &Path, &Source, Option<&IdMappings>),
@@ -208,7 +213,7 @@ fn copy_below(
     }
     let place = place(end, kind, path, wanted)?;
     let owners = |owner| {
-        let meant = from_ids.map_or(owner, |ids| ids.to_inside(owner));
+        let meant = inside(from_ids)(owner);
         ids.map_or(meant, |ids| ids.to_outside(meant))
     };
     let layer = LayerCopy { owners: Some(&owners), follow: options.follow, ..LayerCopy::default() };

@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 
 use mica_layer::write_tree;
 
+use super::copy::inside;
 use super::root::Mounts;
 use crate::{Engine, Error, Result};
 
@@ -14,8 +15,7 @@ impl Engine {
         let (record, _) = self.look_up(container).await?;
         self.blocking(move |engine| {
             let root = engine.open_root(&record, Mounts::RootOnly)?;
-            let ids = record.ids.as_ref().filter(|_| root.is_running());
-            let owners = |owner| ids.map_or(owner, |ids| ids.to_inside(owner));
+            let owners = inside(record.ids.as_ref().filter(|_| root.is_running()));
             write_tree(root.directory.as_fd(), Some(&owners), &mut out).map_err(|source| Error::Layer {
                 operation: "export",
                 layer: record.name.clone(),

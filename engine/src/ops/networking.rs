@@ -34,12 +34,14 @@ impl Engine {
         match &record.spec.network {
             NetworkMode::None | NetworkMode::Host => Ok(Connected::default()),
             NetworkMode::Container(other) => self.share(record, other).await,
-            NetworkMode::Networks => {
-                let run_dir = self.store().directories(&record.id).run;
-                let container = Party { id: record.id.clone(), name: record.name.clone(), run_dir };
-                self.attach_to(container, &record.spec, ports(record)?, namespace).await
-            }
+            NetworkMode::Networks => self.attach_to(self.party(record), &record.spec, ports(record)?, namespace).await,
         }
+    }
+
+    /// A container as networks know it.
+    pub(crate) fn party(&self, record: &ContainerRecord) -> Party {
+        let run_dir = self.store().directories(&record.id).run;
+        Party { id: record.id.clone(), name: record.name.clone(), run_dir }
     }
 
     /// Connects something that is about to start to the networks of its request.

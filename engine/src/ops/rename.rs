@@ -2,7 +2,7 @@
 
 use crate::container::{ContainerRecord, EndpointSpec};
 use crate::events::Actor;
-use crate::network::{Endpoint, NetworkState, Party};
+use crate::network::{Endpoint, NetworkState};
 use crate::runtime::NAME;
 use crate::store::{Flush, containers};
 use crate::{Engine, Error, Result};
@@ -38,8 +38,7 @@ impl Engine {
             let asked = record.spec.networks.iter().find(|asked| asked.network == endpoint.network);
             call(endpoint, asked, old, &record.name);
         }
-        let party = Party { id: record.id.clone(), name: record.name.clone(), run_dir: run_dir.clone() };
-        self.options().network.rename(&party, &state.endpoints)?;
+        self.options().network.rename(&self.party(record), &state.endpoints)?;
         state.write(&run_dir)
     }
 }

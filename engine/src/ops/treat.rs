@@ -5,11 +5,13 @@ use std::path::{Component, Path};
 
 use mica_layer::give_tree;
 use mica_storage_api::sys::{MountAttr, mount_setattr};
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fstat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::ids;
+use super::sources::open_directory;
 use crate::container::{ContainerRecord, MountPoint, PointSource};
 use crate::store::private_directory;
 use crate::{Engine, Error, Kind, Result};
@@ -55,50 +57,39 @@ impl Engine {
                 }
                 _ => {}
             }
-            return cover(tree.as_fd(), &covers, self.options().rootless).map_err(|error| match error {
-                Covering::Files(error) => error,
-                Covering::Kernel(errno) => Error::io("mount an overlay over", &point.target)(errno.into()),
-            });
+            let below = |name: &str| {
+                let path = covers.join(name);
+                private_directory(&path)?;
+                open_directory(&path)
+            };
+            let (upper, work) = (below("upper")?, below("work")?);
+            return cover(tree.as_fd(), (upper.as_fd(), work.as_fd()), self.options().rootless)
+                .map_err(|errno| Error::io("mount an overlay over", &point.target)(errno.into()));
         }
         Ok(tree)
     }
 }
 
-/// Why nothing was mounted.
-enum Covering {
-    Files(Error),
-    Kernel(rustix::io::Errno),
-}
-
-impl From<rustix::io::Errno> for Covering {
-    fn from(errno: rustix::io::Errno) -> Self {
-        Self::Kernel(errno)
-    }
-}
-
-/// An overlay over a tree, whose changes go below `covers`.
-fn cover(tree: BorrowedFd<'_>, covers: &Path, rootless: bool) -> Result<OwnedFd, Covering> {
-    let below = |name: &str| {
-        let path = covers.join(name);
-        private_directory(&path)?;
-        super::sources::open_directory(&path)
-    };
-    let (upper, work) = (below("upper").map_err(Covering::Files)?, below("work").map_err(Covering::Files)?);
+/// An overlay over a tree, with directories for what is written.
+fn cover(
+    tree: BorrowedFd<'_>,
+    (upper, work): (BorrowedFd<'_>, BorrowedFd<'_>),
+    rootless: bool,
+) -> rustix::io::Result<OwnedFd> {
     // The top shows who may enter it, and that is as it is below.
-    let shown = rustix::fs::fstat(tree)?;
-    let (uid, gid) = (rustix::fs::Uid::from_raw(shown.st_uid), rustix::fs::Gid::from_raw(shown.st_gid));
-    rustix::fs::fchown(&upper, Some(uid), Some(gid))?;
-    rustix::fs::fchmod(&upper, rustix::fs::Mode::from_raw_mode(shown.st_mode))?;
+    let shown = fstat(tree)?;
+    fchown(upper, Some(Uid::from_raw(shown.st_uid)), Some(Gid::from_raw(shown.st_gid)))?;
+    fchmod(upper, Mode::from_raw_mode(shown.st_mode))?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     // By descriptor, so that no path needs its colons and commas escaped.
-    for (option, directory) in [("lowerdir", tree), ("upperdir", upper.as_fd()), ("workdir", work.as_fd())] {
+    for (option, directory) in [("lowerdir", tree), ("upperdir", upper), ("workdir", work)] {
         fsconfig_set_string(context.as_fd(), option, format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
     }
     if rootless {
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
     fsconfig_create(context.as_fd())?;
-    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 /// Refuses to give away what everybody on the machine needs, as Podman does.

@@ -68,8 +68,7 @@ impl MonitorSession {
     }
 
     /// Waits until the monitor holds the ports that it was sent.
-    pub async fn held(mut self) -> Result<()> {
-        let context = "cannot change the published ports of a container";
+    pub async fn held(mut self, context: &str) -> Result<()> {
         while let Some(frame) = self.incoming.next().await.map_err(|error| error.during(context))? {
             if frame == Frame::Held {
                 return Ok(());

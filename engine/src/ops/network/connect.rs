@@ -3,7 +3,7 @@
 use crate::bundle::files::Surroundings;
 use crate::container::{ContainerRecord, EndpointSpec, NetworkMode};
 use crate::events::Actor;
-use crate::network::{ConnectRequest, DisconnectRequest, Endpoint, NetworkState, Party, PublishRequest, Published};
+use crate::network::{ConnectRequest, DisconnectRequest, Endpoint, NetworkState, PublishRequest, Published};
 use crate::ops::networking::{name_servers, ports};
 use crate::ops::prepare::{hostname, write_files};
 use crate::runtime::RunState;
@@ -43,9 +43,8 @@ impl Engine {
             let monitor = read::<RunState>(&run_dir.join("state.json"))?.map(|state| state.monitor_pid);
             let monitor = monitor
                 .ok_or_else(|| Error::refused(Kind::Conflict, format!("container {} is not running", record.id)))?;
-            let container = Party { id: record.id.clone(), name: record.name.clone(), run_dir: run_dir.clone() };
             let request = ConnectRequest {
-                container,
+                container: self.party(&record),
                 pid,
                 monitor,
                 state: connected.clone(),
@@ -125,8 +124,7 @@ impl Engine {
         }
         let Some(endpoint) = now else { return Ok(()) };
         let network = self.ready_network(&endpoint.network).await?;
-        let container = Party { id: record.id.clone(), name: record.name.clone(), run_dir: run_dir.clone() };
-        let request = PublishRequest { container, ports, network, endpoint };
+        let request = PublishRequest { container: self.party(record), ports, network, endpoint };
         let Published { ports, held } = self.options().network.publish(request).await?;
         self.options().runtime.hold_ports(&run_dir, held).await?;
         connected.ports = ports;
